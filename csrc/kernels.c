@@ -1,0 +1,43 @@
+/* The translation unit that setup.py compiles once per row of isa.def and dtype. It defines one
+ * symbol, fc_<isa>_<dtype>; everything else is static, so no code of one ISA can be linked into
+ * another. setup.py passes FC_ISA_NAME, FC_VECTOR_BYTES, FC_MR, FC_NV and FC_REAL_BYTES. */
+#include "kernels.h"
+
+#if FC_REAL_BYTES == 4
+typedef float real;
+#define FC_DTYPE f32
+#else
+typedef double real;
+#define FC_DTYPE f64
+#endif
+
+#include "simd.h"
+
+#include "kernels/tile.c"
+#include "kernels/pack.c"
+#include "kernels/vector.c"
+#include "kernels/lower.c"
+#include "kernels/probe.c"
+
+#define PASTE(isa, dtype) fc_##isa##_##dtype
+#define TABLE(isa, dtype) PASTE(isa, dtype)
+#define STRING(x) #x
+#define QUOTE(x) STRING(x)
+
+const fc_kernels TABLE(FC_ISA_NAME, FC_DTYPE) = {
+    .isa = QUOTE(FC_ISA_NAME),
+    .itemsize = sizeof(real),
+    .lanes = FC_VECTOR_BYTES / sizeof(real),
+    .MR = FC_MR,
+    .NV = FC_NV,
+    .NR = FC_NV * (FC_VECTOR_BYTES / sizeof(real)),
+    .tile = TILE_TABLE,
+    .pack = pack,
+    .dot = dot,
+    .axpy = axpy,
+    .scale = scale,
+    .lower_rows = lower_rows,
+    .lower_columns = lower_columns,
+    .fma_chain = fma_chain,
+    .read_sum = read_sum,
+};

@@ -1,0 +1,67 @@
+/* Copies a rows x cols block whose element (i, j) lies at src + i*src_row + j*src_col into strips of
+ * `width` columns, the last padded with zeros: element (i, j) goes to
+ *
+ *     dst + j / width * dst_strip + i * dst_row + j % width
+ *
+ * It packs both operands of a product, transposes weights, and writes transposed results (one strip as
+ * wide as the block); called by fastconv/_loops. Long rows are read from end to end, strip after strip:
+ * reading a strip at a time cost a third of the time of a 1024-cubed product (Zen 4, 2026-11). */
+
+static void pack_row(intptr_t cols, const char *src, char *dst, intptr_t width) {
+    intptr_t j = 0;
+    for (; j + LANES <= cols; j += LANES) store(dst + j * sizeof(real), load(src + j * sizeof(real)));
+    if (j < cols) {
+        copy_n(dst + j * sizeof(real), src + j * sizeof(real), cols - j);
+        j = cols;
+    }
+    for (; j < width; j++) store1(dst + j * sizeof(real), 0);
+}
+
+/* Columns of src are contiguous: LANES of them at a time become rows through registers. */
+static void pack_transposed(intptr_t rows, intptr_t cols, const char *src, intptr_t src_col, char *dst,
+                            intptr_t dst_row, intptr_t width) {
+    for (intptr_t j = 0; j < width; j += LANES) {
+        const intptr_t got = cols - j < LANES ? (cols > j ? cols - j : 0) : LANES;
+        const intptr_t put = width - j < LANES ? width - j : LANES;
+        for (intptr_t i = 0; i < rows; i += LANES) {
+            const intptr_t deep = rows - i < LANES ? rows - i : LANES;
+            vec block[LANES];
+#pragma GCC unroll 16
+            for (int l = 0; l < LANES; l++) {
+                const char *column = src + (j + l) * src_col + i * (intptr_t)sizeof(real);
+                block[l] = l >= got ? (vec){0} : deep == LANES ? load(column) : load_n(column, deep);
+            }
+            transpose_block(block);
+#pragma GCC unroll 16
+            for (int l = 0; l < LANES; l++) {
+                if (l >= deep) continue;
+                char *row = dst + (i + l) * dst_row + j * sizeof(real);
+                if (put == LANES)
+                    store(row, block[l]);
+                else
+                    store_n(row, block[l], put);
+            }
+        }
+    }
+}
+
+static void pack(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row, intptr_t src_col,
+                 void *dst, intptr_t dst_row, intptr_t width, intptr_t dst_strip) {
+    const char *from = src;
+    const int by_columns = src_row == sizeof(real) && src_col != sizeof(real);
+    for (intptr_t i = 0; i < (by_columns ? 1 : rows); i++) {
+        char *to = (char *)dst + i * dst_row;
+        for (intptr_t j = 0; j < cols; j += width, to += dst_strip) {
+            const intptr_t n = cols - j < width ? cols - j : width;
+            const char *start = from + i * src_row + j * src_col;
+            if (by_columns) {
+                pack_transposed(rows, n, start, src_col, to, dst_row, width);
+            } else if (src_col == sizeof(real)) {
+                pack_row(n, start, to, width);
+            } else {
+                for (intptr_t l = 0; l < width; l++)
+                    store1(to + l * sizeof(real), l < n ? load1(start + l * src_col) : 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+/* The register tile, the heart of every product:
+ *
+ *     c[i][j] = act(alpha * sum_k a(i, k) * b(k, j) + beta * c[i][j] + bias)     i < m, j < n
+ *
+ * a(i, k) lies at a + i*a_row + k*a_col: a packed block, a matrix in place, its transpose and lowered
+ * pixels are the same to it. b(k, :) lies at b + k*b_row: whole vectors, so a strip with n < NR is
+ * packed and padded by the caller. One function per row count m = 1..MR and vector count v = 1..NV;
+ * n may be anything from 1 to v * LANES. Called by the loop nests of fastconv/_loops.
+ *
+ * The accumulators live in registers only because every loop over rows and vectors is unrolled; the
+ * rows are addressed from one pointer per three (p, p + a_row, p + 2*a_row are x86 addressing modes),
+ * otherwise m addresses would not fit the registers. While this strip of B is multiplied, the one that
+ * lies b_ahead bytes behind it is fetched to L2: with B in L3, Zen 4 went from 97 to 115 of 118 GF/s,
+ * AVX2 from 50 to 96 (2026-11). tests/test_disassembly.py holds both. */
+
+/* Everything but a plain store goes through a copy of the tile on the stack: 2 * MR * NV vector moves
+ * against k * MR * NV FMAs. */
+static __attribute__((noinline)) void store_tile(intptr_t m, intptr_t n, const vec acc[][FC_NV], void *c,
+                                                 intptr_t c_row, const fc_store *s) {
+    const vec alpha = broadcast((real)s->alpha), beta = broadcast((real)s->beta);
+    for (intptr_t i = 0; i < m; i++) {
+        const real row_bias = s->row_bias ? load1((const char *)s->row_bias + i * sizeof(real)) : 0;
+        for (intptr_t j = 0; j < n; j += LANES) {
+            char *out = (char *)c + i * c_row + j * sizeof(real);
+            const intptr_t lanes = n - j < LANES ? n - j : LANES;
+            vec v = alpha * acc[i][j / LANES];
+            if (s->beta != 0) v += beta * (lanes == LANES ? load(out) : load_n(out, lanes));
+            if (s->row_bias) v += broadcast(row_bias);
+            if (s->col_bias) {
+                const char *bias = (const char *)s->col_bias + j * sizeof(real);
+                v += lanes == LANES ? load(bias) : load_n(bias, lanes);
+            }
+            if (s->relu) v = (vec)((vec_index)v & ~(v <= 0)); /* keeps NaN */
+            if (lanes == LANES)
+                store(out, v);
+            else
+                store_n(out, v, lanes);
+        }
+    }
+}
+
+INLINE void tile(const int m, const int v, intptr_t k, const void *a, intptr_t a_row, intptr_t a_col,
+                 const void *b, intptr_t b_row, intptr_t b_ahead, void *c, intptr_t c_row, intptr_t n,
+                 const fc_store *s) {
+    vec acc[FC_MR][FC_NV];
+    const char *p[(FC_MR + 2) / 3], *q = b;
+#pragma GCC unroll 16
+    for (int i = 0; i < m; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < v; j++) acc[i][j] = (vec){0};
+#pragma GCC unroll 16
+    for (int i = 0; i < m; i += 3) p[i / 3] = (const char *)a + i * a_row;
+#pragma GCC unroll 16
+    for (int i = 0; i < m; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < v; j++) __builtin_prefetch((char *)c + i * c_row + j * sizeof(vec), 1, 3);
+    for (; k > 0; k--) {
+        vec bv[FC_NV];
+#pragma GCC unroll 4
+        for (int j = 0; j < v; j++) {
+            bv[j] = load(q + j * sizeof(vec));
+            __builtin_prefetch(q + j * sizeof(vec) + b_ahead, 0, 2);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i++) {
+            const vec av = broadcast(load1(p[i / 3] + i % 3 * a_row));
+#pragma GCC unroll 4
+            for (int j = 0; j < v; j++) acc[i][j] += av * bv[j];
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i += 3) p[i / 3] += a_col;
+        q += b_row;
+    }
+    if (n == v * LANES && s->alpha == 1 && s->beta == 0 && !s->row_bias && !s->col_bias && !s->relu) {
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < v; j++) store((char *)c + i * c_row + j * sizeof(vec), acc[i][j]);
+    } else {
+        vec spilled[FC_MR][FC_NV];
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < v; j++) spilled[i][j] = acc[i][j];
+        store_tile(m, n, spilled, c, c_row, s);
+    }
+}
+
+#define TILE(m, v)                                                                                \
+    static void tile_##m##_##v(intptr_t k, const void *a, intptr_t a_row, intptr_t a_col,         \
+                               const void *b, intptr_t b_row, intptr_t b_ahead, void *c,         \
+                               intptr_t c_row, intptr_t n, const fc_store *s) {                   \
+        tile(m, v, k, a, a_row, a_col, b, b_row, b_ahead, c, c_row, n, s);                                \
+    }
+#define ROWS_6(X, v) X(1, v) X(2, v) X(3, v) X(4, v) X(5, v) X(6, v)
+#define ROWS_8(X, v) ROWS_6(X, v) X(7, v) X(8, v)
+#define ROWS_14(X, v) ROWS_8(X, v) X(9, v) X(10, v) X(11, v) X(12, v) X(13, v) X(14, v)
+#define ROWS_N(X, v, mr) ROWS_##mr(X, v)
+#define ROWS(X, v, mr) ROWS_N(X, v, mr)
+ROWS(TILE, 1, FC_MR)
+ROWS(TILE, 2, FC_MR)
+#define ENTRY(m, v) tile_##m##_##v,
+#define TILE_TABLE {{ROWS(ENTRY, 1, FC_MR)}, {ROWS(ENTRY, 2, FC_MR)}}

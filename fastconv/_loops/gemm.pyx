@@ -1,0 +1,256 @@
+"""The packed product: five loops around the register tile (csrc/kernels/tile.c), after Goto and van de
+Geijn, "Anatomy of high-performance matrix multiplication" (2008), with the paths for small and narrow
+shapes that need no packing. Called by the compiled face fastconv/products.pyx; macro_kernel also by
+im2col.pyx.
+
+    for jc in n by NC            a block of B, KC x NC, is packed in strips of NR columns: L3, by all threads
+      for pc in k by KC          a strip, KC x NR, stays in L1 while the rows of a block of A pass it
+        for ic in m by MC        a block of A, MC x KC, is copied to rows that do not collide in L1: L2
+          for jr in NC by NR
+            for ir in MC by MR   the tile
+
+Start reading at packed. Threads share the packed block of B and take blocks of rows, and of columns where
+rows are few: rectangles of C, cut by shape alone. The sum over k is never cut between threads, so any
+number of them gives the same bits."""
+from fastconv._loops.kernels cimport fc_kernels, fc_store, kernels_for
+from fastconv._loops.scratch cimport Block, borrow, give_back
+from fastconv._loops.team cimport run, span_start
+
+# KC: C is read and written once per KC, and with C in L3 that is what costs: on Zen 4 a 1024-cubed product
+# ran at 86, 102 and 108 of 118 GF/s with KC 256, 512 and 1024. A strip, 1024 x 32 floats, is 128 KB and
+# streams from L2. MC: MC x KC floats are 224 KB of 1 MB of L2, and leave room for two strips. NC: KC x NC
+# floats are 8 MB of L3, fetched ahead of use by the tile. (2026-11, benchmarks/sweep_blocks.py.)
+cdef enum:
+    KC = 1024
+    NC = 2048
+    MC = 56
+    LINE = 64
+    STRIP_GAP = 128      # strips a power of two apart would share the sets of L1 while they are written
+
+# Below these many rows (in tiles) or columns (in strips) a block is read in place: it would be used too
+# few times to pay for a copy.
+cdef enum:
+    PACK_B_TILES = 4
+    PACK_A_STRIPS = 4
+    DOT_ROWS = 8
+    VECTOR_COLUMNS = 1024
+    LEAST_CHUNKS = 4     # columns are cut as well where there are fewer blocks of rows
+
+cdef struct Gemm:
+    const fc_kernels *kernels
+    Py_ssize_t m, n, k
+    double alpha, beta
+    const char *a
+    Py_ssize_t a_row, a_col
+    const char *b
+    Py_ssize_t b_row, b_col
+    char *c
+    Py_ssize_t c_row
+    Blocks blocks
+    bint pack_a, pack_b
+    Py_ssize_t row_parts, col_parts
+    # The current block of the two outer loops.
+    Py_ssize_t jc, nc, pc, kc, strip_bytes
+    char *b_pack
+
+
+cdef inline Py_ssize_t least(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
+    return x if x < y else y
+
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
+    return (x + y - 1) // y
+
+
+cdef Py_ssize_t balanced(Py_ssize_t total, Py_ssize_t most) noexcept nogil:
+    """The size of equal blocks of at most `most` that cover `total`: 300 by 256 is 150 + 150."""
+    cdef Py_ssize_t parts = ceil_div(total, most)
+    return ceil_div(total, parts) if parts > 0 else most
+
+
+cdef Blocks default_blocks(const fc_kernels *kernels) noexcept nogil:
+    # The block sizes above are in floats; doubles get half as many columns, so the same bytes.
+    cdef Blocks blocks
+    blocks.mc = ceil_div(MC, kernels.MR) * kernels.MR
+    blocks.nc = NC * 4 // kernels.itemsize
+    blocks.kc = KC
+    return blocks
+
+
+cdef Blocks rounded(const Blocks *wanted, const fc_kernels *kernels) noexcept nogil:
+    cdef Blocks blocks
+    blocks.mc = ceil_div(wanted.mc, kernels.MR) * kernels.MR
+    blocks.nc = ceil_div(wanted.nc, kernels.NR) * kernels.NR
+    blocks.kc = wanted.kc
+    return blocks
+
+
+cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+                       const char *a, Py_ssize_t a_row, Py_ssize_t a_col,          # IN
+                       const char *b, Py_ssize_t b_row, Py_ssize_t b_strip,        # IN, strips of NR
+                       char *c, Py_ssize_t c_row, const fc_store *store) noexcept nogil:
+    """c = act(alpha * a @ b + beta * c + bias) for one block: the loops over jr and ir. The rows are
+    balanced: 49 are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7."""
+    cdef Py_ssize_t jr, ir, rows, cols, i, tiles = ceil_div(m, kernels.MR), size = kernels.itemsize
+    cdef const char *strip
+    cdef fc_store s = store[0]
+    for jr from 0 <= jr < n by kernels.NR:
+        cols = least(kernels.NR, n - jr)
+        strip = b + jr // kernels.NR * b_strip
+        if store.col_bias != NULL:
+            s.col_bias = <const char *>store.col_bias + jr * size
+        ir = 0
+        for i in range(tiles):
+            rows = m // tiles + (i < m % tiles)
+            if store.row_bias != NULL:
+                s.row_bias = <const char *>store.row_bias + ir * size
+            kernels.tile[ceil_div(cols, kernels.lanes) - 1][rows - 1](
+                k, a + ir * a_row, a_row, a_col, strip, b_row, b_strip,
+                c + ir * c_row + jr * size, c_row, cols, &s)
+            ir += rows
+    # end: for jr, for ir
+
+
+cdef enum:
+    PACK_ROWS = 32       # rows of B that a chunk packs
+
+cdef void pack_b_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef const Gemm *g = <const Gemm *>problem
+    cdef const fc_kernels *kernels = g.kernels
+    cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, row = index * PACK_ROWS
+    cdef Py_ssize_t first = whole_columns(g)
+    kernels.pack(least(PACK_ROWS, g.kc - row), g.nc - first,
+                 g.b + (g.pc + row) * g.b_row + (g.jc + first) * g.b_col, g.b_row, g.b_col,
+                 g.b_pack + row * NR * size, NR * size, NR, g.strip_bytes)
+
+
+cdef inline Py_ssize_t whole_columns(const Gemm *g) noexcept nogil:
+    """The columns of a block of B that can be read in place: the others fill no vector, and are packed."""
+    return 0 if g.pack_b else g.nc // g.kernels.lanes * g.kernels.lanes
+
+
+cdef void packed_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+    """One block of rows of C, all columns of the block of B or a part of them."""
+    cdef const Gemm *g = <const Gemm *>problem
+    cdef const fc_kernels *kernels = g.kernels
+    cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, k = g.kc
+    cdef Py_ssize_t ic = span_start(g.m, g.row_parts, 1, index // g.col_parts)
+    cdef Py_ssize_t m = span_start(g.m, g.row_parts, 1, index // g.col_parts + 1) - ic
+    cdef Py_ssize_t j0 = span_start(g.nc, g.col_parts, NR, index % g.col_parts)
+    cdef Py_ssize_t j1 = span_start(g.nc, g.col_parts, NR, index % g.col_parts + 1)
+    cdef Py_ssize_t whole = whole_columns(g), a_row = g.a_row, a_col = g.a_col, from_strip
+    cdef const char *a = g.a + ic * g.a_row + g.pc * g.a_col
+    cdef char *c = g.c + ic * g.c_row + g.jc * size
+    cdef fc_store store
+    store.alpha, store.row_bias, store.col_bias, store.relu = g.alpha, NULL, NULL, 0
+    store.beta = g.beta if g.pc == 0 else 1
+    if g.pack_a and a_row == size:
+        kernels.pack(k, m, a, a_col, a_row, scratch, m * size + LINE, m, 0)
+        a, a_row, a_col = scratch, size, m * size + LINE
+    elif g.pack_a:
+        kernels.pack(m, k, a, a_row, a_col, scratch, k * size + LINE, k, 0)
+        a, a_row, a_col = scratch, k * size + LINE, size
+    if j0 < whole:
+        macro_kernel(kernels, m, least(whole, j1) - j0, k, a, a_row, a_col,
+                     g.b + g.pc * g.b_row + (g.jc + j0) * size, g.b_row, NR * size,
+                     c + j0 * size, g.c_row, &store)
+    if j1 > whole:
+        j0 = max(j0, whole)
+        macro_kernel(kernels, m, j1 - j0, k, a, a_row, a_col, g.b_pack + (j0 - whole) // NR * g.strip_bytes,
+                     NR * size, g.strip_bytes, c + j0 * size, g.c_row, &store)
+
+
+cdef int packed(Gemm *g, int team) except -1:
+    """The two outer loops: pack a block of B together, then multiply it with all of A."""
+    cdef const fc_kernels *kernels = g.kernels
+    cdef Py_ssize_t NR = kernels.NR, size = kernels.itemsize
+    cdef Py_ssize_t kc = balanced(g.k, g.blocks.kc), nc = ceil_div(balanced(g.n, g.blocks.nc), NR) * NR
+    cdef Py_ssize_t jc, pc, mc, a_bytes = 0, strips = nc // NR if g.pack_b else 1
+    cdef Block b_block
+    g.row_parts = ceil_div(g.m, g.blocks.mc)
+    mc = ceil_div(g.m, g.row_parts)
+    if g.pack_a:
+        a_bytes = max(mc * (kc * size + LINE), kc * (mc * size + LINE))
+    b_block = borrow(strips * (kc * NR * size + STRIP_GAP))
+    g.b_pack = b_block.data
+    for jc from 0 <= jc < g.n by nc:
+        g.jc, g.nc = jc, least(nc, g.n - jc)
+        g.col_parts = 1
+        if g.row_parts < LEAST_CHUNKS:
+            g.col_parts = max(1, min(LEAST_CHUNKS // g.row_parts, g.nc // (2 * NR)))
+        for pc from 0 <= pc < g.k by kc:
+            g.pc, g.kc = pc, least(kc, g.k - pc)
+            g.strip_bytes = g.kc * NR * size + STRIP_GAP
+            if whole_columns(g) < g.nc:
+                run(pack_b_chunk, g, ceil_div(g.kc, PACK_ROWS), 0, team)
+            run(packed_chunk, g, g.row_parts * g.col_parts, a_bytes, team)
+    # end: for jc, for pc
+    give_back(b_block)
+    return 0
+
+
+cdef void axpy_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+    """One row of C, some columns: B's rows are read once, from one end to the other."""
+    cdef const Gemm *g = <const Gemm *>problem
+    cdef Py_ssize_t size = g.kernels.itemsize
+    cdef Py_ssize_t j0 = span_start(g.n, g.col_parts, g.kernels.NR, index)
+    cdef Py_ssize_t j1 = span_start(g.n, g.col_parts, g.kernels.NR, index + 1)
+    cdef char *c = g.c + j0 * size
+    if g.beta != 1:
+        g.kernels.scale(j1 - j0, g.beta, c)
+    g.kernels.axpy(g.k, j1 - j0, g.alpha, g.a, g.a_col, g.b + j0 * size, g.b_row, c)
+
+
+cdef void dot_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+    """A few rows of C, some columns, B transposed: its columns are contiguous and read once."""
+    cdef const Gemm *g = <const Gemm *>problem
+    cdef Py_ssize_t size = g.kernels.itemsize
+    cdef Py_ssize_t j0 = span_start(g.n, g.col_parts, 4, index)
+    cdef Py_ssize_t j1 = span_start(g.n, g.col_parts, 4, index + 1)
+    cdef Py_ssize_t j, pc, k
+    cdef fc_store store
+    store.alpha, store.row_bias, store.col_bias, store.relu = g.alpha, NULL, NULL, 0
+    for pc from 0 <= pc < g.k by g.blocks.kc:
+        k = least(g.blocks.kc, g.k - pc)
+        store.beta = g.beta if pc == 0 else 1
+        for j from j0 <= j < j1 by 4:
+            g.kernels.dot(g.m, least(4, j1 - j), k, g.a + pc * size, g.a_row,
+                          g.b + pc * size + j * g.b_col, g.b_col, g.c + j * size, g.c_row, &store)
+
+
+cdef int gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, double alpha,
+              const char *a, Py_ssize_t a_row, Py_ssize_t a_col,                   # IN
+              const char *b, Py_ssize_t b_row, Py_ssize_t b_col, double beta,      # IN
+              char *c, Py_ssize_t c_row,                                           # IN/OUT, rows contiguous
+              Py_ssize_t itemsize, const Blocks *wanted, int team) except -1:
+    """Chooses the path by shape and strides, never by the team. beta == 0 never reads c; m, n >= 1;
+    k == 0 or alpha == 0 only scales c. `wanted` (or NULL) are the user's block sizes."""
+    cdef Gemm g
+    cdef const fc_kernels *kernels = kernels_for(itemsize)
+    cdef Py_ssize_t i
+    if k == 0 or alpha == 0:
+        if beta != 1:
+            for i in range(m):
+                kernels.scale(n, beta, c + i * c_row)
+        return 0
+    if n == 1 and m > 1 and c_row == itemsize:
+        # A column of results is the row of the transposed product.
+        return gemm(1, m, k, alpha, b, b_col, b_row, a, a_col, a_row, beta, c, m * itemsize, itemsize,
+                    wanted, team)
+    g.kernels, g.m, g.n, g.k, g.alpha, g.beta = kernels, m, n, k, alpha, beta
+    g.a, g.a_row, g.a_col, g.b, g.b_row, g.b_col, g.c, g.c_row = a, a_row, a_col, b, b_row, b_col, c, c_row
+    if wanted == NULL:
+        g.blocks = default_blocks(kernels)
+        if m <= DOT_ROWS and b_row == itemsize and a_col == itemsize and k > 1:
+            g.blocks.kc = 2 * KC      # DOT_ROWS rows of A, 64 KB, stay in L2
+            g.col_parts = max(1, min(n // 4, 16, <Py_ssize_t>(n * k / 1e5)))
+            return run(dot_chunk, &g, g.col_parts, 0, team)
+        if m == 1 and b_col == itemsize:
+            g.col_parts = max(1, min(n // VECTOR_COLUMNS, 16))
+            return run(axpy_chunk, &g, g.col_parts, 0, team)
+        g.pack_b = b_col != itemsize or m > PACK_B_TILES * kernels.MR
+        g.pack_a = n >= PACK_A_STRIPS * kernels.NR and m > kernels.MR
+    else:
+        g.blocks = rounded(wanted, kernels)
+        g.pack_a = g.pack_b = True
+    return packed(&g, team)

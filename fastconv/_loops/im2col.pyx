@@ -1,0 +1,299 @@
+"""Convolution as a matrix product without the matrix: the im2col rows or columns that a block of the product
+needs are lowered (csrc/kernels/lower.c) straight into the block and multiplied by the macro-kernel of
+gemm.pyx. Called by the "im2col" row of fastconv/algorithms.py; im2col and col2im at the end materialise.
+
+Per group, with C, K the channels of one group, two forms of the same sum over k = R*S*C:
+
+    channels-last, or few pixels:  y[pixel, K] = lowered[pixel, k] @ weights[k, K]      (m = pixels, n = K)
+    channels-first:                y[K, pixel] = weights[K, k] @ lowered[k, pixel]      (m = K, n = pixels)
+
+so that the vectors of a tile always lie along what is contiguous in y. With few pixels, channels-first
+results go through a block of scratch and are transposed on the way out.
+
+A chunk is (image and group, block of pixels, part of K), cut by shape alone."""
+import numpy as np
+
+from cython cimport floating
+from cython.parallel cimport parallel, prange
+
+cimport numpy as cnp
+from libc.stdint cimport intptr_t
+
+from fastconv._loops.gemm cimport Blocks, balanced, default_blocks, macro_kernel
+from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
+from fastconv._loops.team cimport flushing, run, span_start
+
+from fastconv._loops.team import note_parallel
+
+cnp.import_array()
+
+cdef extern from "platform.h" nogil:
+    ctypedef unsigned fc_fp_state
+    fc_fp_state fc_flush_subnormals(int flush)
+    void fc_restore_fp(fc_fp_state state)
+
+cdef enum:
+    LINE = 64
+    LEAST_CHUNKS = 8      # below that K is cut as well; each part lowers its pixels again
+
+cdef struct Im2col:
+    const fc_kernels *kernels
+    fc_geometry g
+    Py_ssize_t depth, images, pixels              # k = R*S*C; pixels of one image, or of all at once
+    Py_ssize_t kc, blocks, block, k_parts         # pixel blocks of at most `block`
+    bint along_k, transposed                      # vectors along K; y is channels-first all the same
+    const char *x
+    intptr_t x_strides[4]                         # of (n, c, h, w)
+    const char *weights
+    const char *bias
+    char *y
+    Py_ssize_t y_image
+    bint relu
+
+
+cdef inline Py_ssize_t least(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
+    return x if x < y else y
+
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
+    return (x + y - 1) // y
+
+
+cdef inline double filled(Py_ssize_t n, Py_ssize_t lanes) noexcept nogil:
+    return <double>n / (ceil_div(n, lanes) * lanes)
+
+
+cdef void set_up(Im2col *p, bytes geometry, Py_ssize_t itemsize, blocking):
+    """Everything that shape, dtype, ISA and block sizes decide."""
+    cdef const fc_kernels *kernels = kernels_for(itemsize)
+    cdef Blocks blocks = default_blocks(kernels)
+    p.kernels = kernels
+    p.g = (<const fc_geometry *><const char *>geometry)[0]
+    if blocking is not None:
+        blocks.mc, blocks.nc, blocks.kc = blocking.mc, blocking.nc, blocking.kc
+    p.depth = p.g.R * p.g.S * p.g.C
+    p.kc = balanced(p.depth, blocks.kc)
+    # Vectors along the pixels unless that leaves more of them empty than vectors along K do.
+    p.along_k = p.g.channels_last or (
+        filled(p.g.P * p.g.Q, kernels.lanes) < 0.9 * filled(p.g.K, kernels.lanes))
+    p.transposed = p.along_k and not p.g.channels_last
+    p.images = 1 if p.along_k and not p.transposed else p.g.N
+    p.pixels = p.g.N * p.g.P * p.g.Q // p.images
+    if p.along_k:
+        p.block = balanced(p.pixels, blocks.mc)
+    else:
+        p.block = ceil_div(balanced(p.pixels, blocks.nc), kernels.NR) * kernels.NR
+    p.blocks = ceil_div(p.pixels, p.block) if p.block > 0 else 0
+    p.k_parts = max(1, min(LEAST_CHUNKS // max(1, p.images * p.g.groups * p.blocks),
+                           p.g.K // (2 * kernels.NR)))
+    # A transposed chunk holds its results in scratch: 512 channels of them at most.
+    if p.transposed:
+        p.k_parts = max(p.k_parts, ceil_div(p.g.K, 512))
+
+
+cdef Py_ssize_t weight_group_bytes(const Im2col *p) noexcept nogil:
+    cdef Py_ssize_t size = p.kernels.itemsize
+    if p.along_k:
+        return p.depth * ceil_div(p.g.K, p.kernels.NR) * p.kernels.NR * size
+    return p.g.K * (p.depth * size + ceil_div(p.depth, p.kc) * LINE)
+
+
+cdef Py_ssize_t scratch_bytes(const Im2col *p) noexcept nogil:
+    cdef Py_ssize_t size = p.kernels.itemsize, lowered
+    if not p.along_k:
+        return p.kc * p.block * size
+    lowered = max(p.block * (p.kc * size + LINE), p.kc * (p.block * size + LINE))
+    if p.transposed:
+        lowered += p.block * (ceil_div(p.g.K, p.k_parts) + p.kernels.NR) * size
+    return lowered
+
+
+def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
+    """Bytes of the packed weights."""
+    cdef Im2col p
+    set_up(&p, geometry, itemsize, blocking)
+    return p.g.groups * weight_group_bytes(&p)
+
+
+def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
+    """Bytes of scratch that each thread uses."""
+    cdef Im2col p
+    set_up(&p, geometry, itemsize, blocking)
+    return scratch_bytes(&p)
+
+
+cdef void prepare_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+    """One block of k of one group: strips of NR columns [k][NR], or rows [K][k] a cache line apart."""
+    cdef const Im2col *p = <const Im2col *>problem
+    cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, k_blocks = ceil_div(p.depth, p.kc)
+    cdef Py_ssize_t group = index // k_blocks, pc = index % k_blocks * p.kc, k = least(p.kc, p.depth - pc)
+    cdef const char *w = p.weights + (group * p.g.K * p.depth + pc) * size
+    cdef char *packed = p.y + group * weight_group_bytes(p)
+    if p.along_k:
+        packed += pc * ceil_div(p.g.K, NR) * NR * size
+        p.kernels.pack(k, p.g.K, w, size, p.depth * size, packed, NR * size, NR, k * NR * size)
+    else:
+        packed += p.g.K * (pc * size + index % k_blocks * LINE)
+        p.kernels.pack(p.g.K, k, w, p.depth * size, size, packed, k * size + LINE, k, 0)
+
+
+def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):
+    """Packs a C-contiguous weight into `packed`, prepared_bytes long."""
+    cdef Im2col p
+    set_up(&p, geometry, weight.itemsize, blocking)
+    p.weights = cnp.PyArray_BYTES(weight)
+    p.y = cnp.PyArray_BYTES(packed)
+    run(prepare_chunk, &p, p.g.groups * ceil_div(p.depth, p.kc), 0, team)
+
+
+cdef void along_k_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef const Im2col *p = <const Im2col *>problem
+    cdef const fc_kernels *kernels = p.kernels
+    cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR
+    cdef Py_ssize_t part = index % p.k_parts, block = index // p.k_parts % p.blocks
+    cdef Py_ssize_t group = index // p.k_parts // p.blocks % p.g.groups
+    cdef Py_ssize_t image = index // p.k_parts // p.blocks // p.g.groups
+    cdef Py_ssize_t first = block * p.block, m = least(p.block, p.pixels - first)
+    cdef Py_ssize_t j0 = span_start(p.g.K, p.k_parts, NR, part)
+    cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, part + 1) - j0
+    cdef Py_ssize_t pixel = image * p.pixels + first, channel = group * p.g.K + j0
+    cdef Py_ssize_t pc, k, a_row, a_col, c_row
+    cdef const char *x = p.x + group * p.g.C * p.x_strides[1]
+    cdef const char *b
+    cdef char *c
+    cdef fc_store store
+    store.alpha, store.row_bias, store.col_bias = 1, NULL, NULL
+    if p.transposed:
+        c = scratch + max(p.block * (p.kc * size + LINE), p.kc * (p.block * size + LINE))
+        c_row = n * size
+    else:
+        c_row = p.g.groups * p.g.K * size
+        c = p.y + pixel * c_row + channel * size
+    for pc from 0 <= pc < p.depth by p.kc:
+        k = least(p.kc, p.depth - pc)
+        if p.x_strides[1] == size and p.g.channels_last:
+            a_row, a_col = k * size + LINE, size
+            kernels.lower_rows(&p.g, x, p.x_strides, pixel, m, pc, pc + k, scratch, a_row)
+        else:
+            a_row, a_col = size, m * size + LINE
+            kernels.lower_columns(&p.g, x, p.x_strides, pixel, m, pc, pc + k, scratch, a_col, m)
+        b = (p.weights + group * weight_group_bytes(p) + pc * ceil_div(p.g.K, NR) * NR * size
+             + j0 * k * size)
+        store.beta = 0 if pc == 0 else 1
+        store.col_bias = p.bias + channel * size if p.bias != NULL and pc == 0 else NULL
+        store.relu = p.relu and pc + k == p.depth
+        macro_kernel(kernels, m, n, k, scratch, a_row, a_col, b, NR * size, k * NR * size, c, c_row, &store)
+    if p.transposed:
+        kernels.pack(n, m, c, size, c_row, p.y + image * p.y_image + (channel * p.pixels + first) * size,
+                     p.pixels * size, m, 0)
+
+
+cdef void along_pixels_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef const Im2col *p = <const Im2col *>problem
+    cdef const fc_kernels *kernels = p.kernels
+    cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR
+    cdef Py_ssize_t part = index % p.k_parts, block = index // p.k_parts % p.blocks
+    cdef Py_ssize_t group = index // p.k_parts // p.blocks % p.g.groups
+    cdef Py_ssize_t image = index // p.k_parts // p.blocks // p.g.groups
+    cdef Py_ssize_t first = block * p.block, n = least(p.block, p.pixels - first)
+    cdef Py_ssize_t i0 = span_start(p.g.K, p.k_parts, 1, part)
+    cdef Py_ssize_t m = span_start(p.g.K, p.k_parts, 1, part + 1) - i0
+    cdef Py_ssize_t channel = group * p.g.K + i0, pc, k, j, a_row
+    cdef const char *x = p.x + group * p.g.C * p.x_strides[1]
+    cdef const char *a
+    cdef fc_store store
+    store.alpha, store.row_bias, store.col_bias = 1, NULL, NULL
+    for pc from 0 <= pc < p.depth by p.kc:
+        k = least(p.kc, p.depth - pc)
+        for j from 0 <= j < n by NR:
+            kernels.lower_columns(&p.g, x, p.x_strides, image * p.pixels + first + j, least(NR, n - j),
+                                  pc, pc + k, scratch + j * k * size, NR * size, NR)
+        a_row = k * size + LINE
+        a = (p.weights + group * weight_group_bytes(p) + p.g.K * (pc * size + pc // p.kc * LINE)
+             + i0 * a_row)
+        store.beta = 0 if pc == 0 else 1
+        store.row_bias = p.bias + channel * size if p.bias != NULL and pc == 0 else NULL
+        store.relu = p.relu and pc + k == p.depth
+        macro_kernel(kernels, m, n, k, a, a_row, size, scratch, NR * size, k * NR * size,
+                     p.y + image * p.y_image + (channel * p.pixels + first) * size, p.pixels * size, &store)
+
+
+def forward(bytes geometry, cnp.ndarray x, cnp.ndarray packed, bias, cnp.ndarray y, bint relu, blocking,
+            int team):
+    """y = act(conv(x, weights) + bias); x any strides, `packed` by prepare, y C-contiguous, bias (K,) or None."""
+    cdef Im2col p
+    cdef cnp.npy_intp *strides = cnp.PyArray_STRIDES(x)
+    set_up(&p, geometry, cnp.PyArray_ITEMSIZE(x), blocking)
+    p.x = cnp.PyArray_BYTES(x)
+    if p.g.channels_last:
+        p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[3], strides[1], strides[2]
+    else:
+        p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[1], strides[2], strides[3]
+    p.weights = cnp.PyArray_BYTES(packed)
+    p.bias = NULL if bias is None else cnp.PyArray_BYTES(<cnp.ndarray>bias)
+    p.y = cnp.PyArray_BYTES(y)
+    p.y_image = p.g.groups * p.g.K * p.pixels * p.kernels.itemsize
+    p.relu = relu
+    run(along_k_chunk if p.along_k else along_pixels_chunk, &p,
+        p.images * p.g.groups * p.blocks * p.k_parts, scratch_bytes(&p), team)
+
+
+cdef enum:
+    ROWS_PER_CHUNK = 64
+
+cdef void rows_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef const Im2col *p = <const Im2col *>problem
+    cdef Py_ssize_t first = index * ROWS_PER_CHUNK, row = p.depth * p.kernels.itemsize
+    p.kernels.lower_rows(&p.g, p.x, p.x_strides, first, least(ROWS_PER_CHUNK, p.pixels - first), 0, p.depth,
+                         p.y + first * row, row)
+
+
+def im2col(bytes geometry, cnp.ndarray x, cnp.ndarray out, int team):
+    """The whole matrix (N*P*Q, k) of a convolution with one group; x in (n, c, h, w) order of axes."""
+    cdef Im2col p
+    set_up(&p, geometry, out.itemsize, None)
+    p.pixels = p.g.N * p.g.P * p.g.Q
+    p.x, p.y = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(out)
+    for i in range(4):
+        p.x_strides[i] = cnp.PyArray_STRIDES(x)[i]
+    run(rows_chunk, &p, ceil_div(p.pixels, ROWS_PER_CHUNK), 0, team)
+
+
+def col2im(bytes geometry, cols, x, int team):
+    """The adjoint of im2col: x (n, c, h, w) is the sum of the entries of `cols` that come from it. cols
+    (N, P, Q, C, R, S) in that order of axes, whatever the layout."""
+    cdef const fc_geometry *g = <const fc_geometry *><const char *>geometry
+    if team > 1:
+        note_parallel()
+    if x.dtype == np.float32:
+        _col2im[float](cols, x, g, team)
+    else:
+        _col2im[double](cols, x, g, team)
+
+
+cdef void _col2im(const floating[:, :, :, :, :, :] cols, floating[:, :, :, :] x, const fc_geometry *g,
+                  int team) noexcept:
+    cdef Py_ssize_t N = x.shape[0], C = x.shape[1], H = x.shape[2], W = x.shape[3]
+    cdef Py_ssize_t row, n, h, w, c, r, s, p, q
+    cdef floating total
+    cdef fc_fp_state state
+    cdef bint flush = flushing()
+    with nogil, parallel(num_threads=team):
+        state = fc_flush_subnormals(flush)
+        for row in prange(N * H):
+            n = row // H
+            h = row % H
+            for w in range(W):
+                for c in range(C):
+                    total = 0
+                    for r in range(g.R):
+                        p = h + g.pad_top - r * g.dilation_h
+                        if p < 0 or p % g.stride_h or p // g.stride_h >= g.P:
+                            continue
+                        for s in range(g.S):
+                            q = w + g.pad_left - s * g.dilation_w
+                            if 0 <= q and q % g.stride_w == 0 and q // g.stride_w < g.Q:
+                                total = total + cols[n, p // g.stride_h, q // g.stride_w, c, r, s]
+                    x[n, c, h, w] = total
+        # end: for row, w, c, r, s
+        fc_restore_fp(state)

@@ -1,0 +1,53 @@
+"""What this machine can do at most: the figures that benchmarks stand beside. Called by benchmarks/harness.py."""
+from time import perf_counter
+
+from fastconv._loops.kernels cimport fc_kernels, kernels_for
+from fastconv._loops.team cimport run
+
+cdef enum:
+    CHAINS = 12          # as in csrc/kernels/probe.c
+
+cdef struct Probe:
+    const fc_kernels *kernels
+    Py_ssize_t steps
+    const char *data
+    Py_ssize_t bytes_per_chunk
+    double results[64]   # kept so that no compiler can drop the work
+
+
+cdef void fma_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef Probe *p = <Probe *>problem
+    p.results[index] = p.kernels.fma_chain(p.steps)
+
+
+cdef void read_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef Probe *p = <Probe *>problem
+    p.results[index] = p.kernels.read_sum(p.data + index * p.bytes_per_chunk, p.bytes_per_chunk)
+
+
+def fma_peak(Py_ssize_t itemsize, int threads, int repeats=9):
+    """GFLOP/s of independent FMA chains in registers with the ISA in use: the best of `repeats` bursts of
+    about 5 ms on each of `threads` threads (at most 64)."""
+    cdef Probe p
+    cdef double best = 0
+    p.kernels = kernels_for(itemsize)
+    p.steps = 1_500_000 if p.kernels.lanes * itemsize == 64 else 3_000_000
+    for _ in range(repeats):
+        start = perf_counter()
+        run(fma_chunk, &p, threads, 0, threads)
+        best = max(best, 2e-9 * CHAINS * p.kernels.lanes * p.steps * threads / (perf_counter() - start))
+    return best
+
+
+def read_bandwidth(const unsigned char[::1] data, int threads, int repeats=5):
+    """GB/s of summing `data` up once, cut between `threads` threads (at most 64): the best of `repeats`."""
+    cdef Probe p
+    cdef double best = 0
+    p.kernels = kernels_for(4)
+    p.data = <const char *>&data[0]
+    p.bytes_per_chunk = data.shape[0] // threads // 4096 * 4096
+    for _ in range(repeats):
+        start = perf_counter()
+        run(read_chunk, &p, threads, 0, threads)
+        best = max(best, 1e-9 * p.bytes_per_chunk * threads / (perf_counter() - start))
+    return best

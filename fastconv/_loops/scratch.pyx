@@ -1,0 +1,78 @@
+"""Working memory of the nests. A nest borrows one block before its threads start, cuts it into a slice
+per thread and gives it back at the end: running out of memory is a MemoryError in the caller, never a
+surprise inside a parallel region, and after the first call nothing is allocated.
+
+Idle blocks are kept in a list, most recently used last; the GIL, held by every caller, guards it. The
+list is bounded, emptied by release_memory() and by a forked child."""
+from libc.stdlib cimport free
+
+import os
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    #endif
+    /* Page-aligned; large blocks ask for huge pages, which spare the TLB. */
+    static void *fc_allocate(size_t size) {
+        const size_t huge = (size_t)2 << 20;
+        void *p = NULL;
+        if (posix_memalign(&p, size >= huge ? huge : 4096, size)) return NULL;
+    #if defined(MADV_HUGEPAGE)
+        if (size >= huge) madvise(p, size, MADV_HUGEPAGE);
+    #endif
+        return p;
+    }
+    """
+    void *fc_allocate(size_t size) nogil
+
+cdef size_t MAX_IDLE_BYTES = 256 << 20   # a guess: VGG-16's largest workspace on 64 threads fits
+cdef size_t idle_bytes = 0
+cdef list idle = []
+
+
+cdef class Block:
+    """`size` bytes at `data`, aligned to a page."""
+
+    def __dealloc__(self):
+        free(self.data)
+
+
+cdef Block borrow(size_t size):
+    """A block of at least `size` bytes; MemoryError if there is none to be had."""
+    global idle_bytes
+    cdef Block block
+    while idle:
+        block = idle.pop()
+        idle_bytes -= block.size
+        if block.size >= size:
+            return block
+    block = Block.__new__(Block)
+    block.data = <char *>fc_allocate(size if size > 0 else 1)
+    if block.data == NULL:
+        raise MemoryError(f"fastconv: no {size} bytes of workspace to be had")
+    block.size = size
+    return block
+
+
+cdef void give_back(Block block):
+    global idle_bytes
+    if idle_bytes + block.size <= MAX_IDLE_BYTES:
+        idle_bytes += block.size
+        idle.append(block)
+
+
+def release_memory():
+    """Frees every idle block."""
+    global idle_bytes
+    idle.clear()
+    idle_bytes = 0
+
+
+def held_bytes():
+    """Bytes of the idle blocks."""
+    return idle_bytes
+
+
+os.register_at_fork(after_in_child=release_memory)

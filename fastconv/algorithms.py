@@ -1,0 +1,223 @@
+"""THE table: one row per convolution algorithm, the policy of `auto`, and `explain`.
+
+To add an algorithm, write its nest in fastconv/_loops and add a row here; conv2d, plans, tests, benchmarks
+and the README's table all iterate ALGORITHMS."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from fastconv._loops import im2col as _im2col
+from fastconv._loops import kernels as _kernels
+from fastconv._loops import naive as _naive
+from fastconv._loops.kernels import active_isa
+from fastconv.shapes import ConvShape
+
+# A nominal core per ISA, for costs only: GFLOP/s of float32 FMAs and GB/s of copying in L2. `auto` must not
+# depend on the machine, so these are not measured: AVX2 and AVX-512 at 3.7 GHz with one 512-bit or two
+# 256-bit FMAs a cycle, SSE2 without FMA.
+NOMINAL = {"avx512": (118.0, 30.0), "avx2": (118.0, 30.0), "sse2": (30.0, 20.0), "portable": (25.0, 20.0)}
+SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One row. `weights` below is what prepare returned, or the caller's weight where there is no prepare.
+
+    forward(shape, x, weights, bias, y, relu, blocking, team) fills y, C-contiguous in shape.layout, for x of
+    any strides. prepare(shape, weight, out, blocking, team) packs a C-contiguous weight into `out`, a byte
+    array of prepared_bytes(shape, itemsize, blocking). workspace(...) is the scratch of each thread in bytes.
+    cost(shape, itemsize) is seconds on the nominal core, prepare_cost(...) that of prepare."""
+
+    name: str
+    refuse: Callable[[ConvShape], str | None]
+    cost: Callable[[ConvShape, int], float]
+    forward: Callable
+    workspace: Callable[[ConvShape, int, object], int]
+    prepare: Callable | None = None
+    prepared_bytes: Callable[[ConvShape, int, object], int] | None = None
+    prepare_cost: Callable[[ConvShape, int], float] | None = None
+    takes_blocking: bool = False
+    strict: bool = True  # multiplies what the definition multiplies
+    summary: str = ""
+
+
+def never(_shape):
+    """The refusal of an algorithm that does every shape."""
+    return None
+
+
+def in_nchw_order(array, layout):
+    """A view with the axes (n, c, h, w) or (k, c, r, s), whatever the layout."""
+    return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
+
+
+def _naive_forward(shape, x, weights, bias, y, relu, _blocking, team):
+    x, weights, y = (in_nchw_order(array, shape.layout) for array in (x, weights, y))
+    _naive.conv2d(shape, x, weights, bias, y, relu, team)
+
+
+def _naive_cost(shape, _itemsize):
+    return shape.flops / (SCALAR_GFLOPS * 1e9)
+
+
+def _im2col_forward(shape, x, weights, bias, y, relu, blocking, team):
+    _im2col.forward(shape.packed, x, weights, bias, y, relu, blocking, team)
+
+
+def _im2col_cost(shape, itemsize):
+    gflops, gbytes = NOMINAL[active_isa()]
+    lowered = shape.N * shape.P * shape.Q * shape.C * shape.R * shape.S * itemsize
+    return shape.flops / (gflops * 4 / itemsize * 1e9) + lowered / (gbytes * 1e9)
+
+
+def _im2col_prepare_cost(shape, itemsize):
+    return 2 * int(np.prod(shape.weight_shape)) * itemsize / (NOMINAL[active_isa()][1] * 1e9)
+
+
+ALGORITHMS = (
+    Algorithm(
+        "im2col",
+        refuse=never,
+        cost=_im2col_cost,
+        forward=_im2col_forward,
+        workspace=lambda shape, itemsize, blocking: _im2col.workspace_bytes(shape.packed, itemsize, blocking),
+        prepare=lambda shape, weight, out, blocking, team: _im2col.prepare(shape.packed, weight, out, blocking, team),
+        prepared_bytes=lambda shape, itemsize, blocking: _im2col.prepared_bytes(shape.packed, itemsize, blocking),
+        prepare_cost=_im2col_prepare_cost,
+        takes_blocking=True,
+        summary="a matrix product; the im2col matrix is lowered a block at a time, straight into its panels",
+    ),
+    Algorithm(
+        "naive",
+        refuse=never,
+        cost=_naive_cost,
+        forward=_naive_forward,
+        workspace=lambda *_: 0,
+        summary="the definition's seven loops, plain; the reference of the others",
+    ),
+)
+BY_NAME = {row.name: row for row in ALGORITHMS}
+NAMES = ("auto", *BY_NAME)
+
+
+def choose(shape, itemsize, algorithm="auto", strict=False, prepared=False, blocking=None):
+    """The row that runs: the named one, or for "auto" the cheapest that does not refuse, ties to the earlier.
+
+    A function of shape, dtype, parameters, ISA and whether weights are prepared, never of threads or timings.
+    Raises ValueError for an unknown name, a shape the named algorithm cannot do, or strict with an algorithm
+    that rewrites the sum; TypeError for what is no string."""
+    return _choose(shape, itemsize, algorithm, strict, prepared, blocking is not None, active_isa())
+
+
+@lru_cache(maxsize=1024)
+def _choose(shape, itemsize, algorithm, strict, prepared, blocked, _isa):
+    if strict is not True and strict is not False:
+        raise TypeError(f"strict must be True or False, got {strict!r}")
+    if not isinstance(algorithm, str):
+        raise TypeError(f"algorithm must be a string, got {algorithm!r}")
+    if algorithm not in NAMES:
+        raise ValueError(f"algorithm must be one of {', '.join(map(repr, NAMES))}, got {algorithm!r}")
+    if algorithm != "auto":
+        row = BY_NAME[algorithm]
+        reason = row.refuse(shape)
+        if reason:
+            raise ValueError(f"algorithm {row.name!r} cannot do this shape: {reason}")
+        if strict and not row.strict:
+            raise ValueError(f"strict=True excludes algorithm {row.name!r}, which rewrites the sum")
+        if blocked and not row.takes_blocking:
+            raise ValueError(f"blocking was given, but algorithm {row.name!r} has no blocks")
+        return row
+    able = [
+        row
+        for row in ALGORITHMS
+        if not row.refuse(shape) and (row.strict or not strict) and (row.takes_blocking or not blocked)
+    ]
+    return min(able, key=lambda row: row_cost(row, shape, itemsize, prepared))
+
+
+def row_cost(row, shape, itemsize, prepared):
+    """Seconds on the nominal core, the preparation of the weights included unless they are prepared."""
+    extra = 0.0 if prepared or row.prepare_cost is None else row.prepare_cost(shape, itemsize)
+    return row.cost(shape, itemsize) + extra
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What explain says of one algorithm: why it refuses, or its cost and memory."""
+
+    name: str
+    refusal: str | None
+    seconds: float | None
+    workspace_bytes: int | None
+    weight_bytes: int | None
+    summary: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Every algorithm's verdict on one convolution (`rows`) and the one that runs (`chosen`)."""
+
+    shape: ConvShape
+    dtype: str
+    prepared: bool
+    rows: tuple[Verdict, ...]
+    chosen: str
+
+    def __str__(self):
+        s = self.shape
+        lines = [
+            f"conv2d {s.input_shape} * {s.weight_shape} -> {s.output_shape}, {s.layout}, {self.dtype}: "
+            f"{s.flops / 1e9:.3f} GFLOP, {active_isa()}, weights {'prepared' if self.prepared else 'as they come'}",
+            f"  {'':2}{'algorithm':<12}{'estimate':>12}{'workspace':>14}{'weights':>14}",
+        ]
+        for row in self.rows:
+            mark = "->" if row.name == self.chosen else "  "
+            if row.refusal:
+                lines.append(f"  {mark}{row.name:<12}refuses: {row.refusal}")
+                continue
+            lines.append(
+                f"  {mark}{row.name:<12}{row.seconds * 1e3:>9.3f} ms{row.workspace_bytes / 1024:>11.0f} KB"
+                f"{row.weight_bytes / 1024:>11.0f} KB  {row.summary}"
+            )
+        lines.append("  (estimates are of one nominal core; workspace is for each thread)")
+        return "\n".join(lines)
+
+
+def explain(shape, dtype, algorithm="auto", strict=False, prepared=False, blocking=None):
+    """The Explanation of a shape."""
+    itemsize = np.dtype(dtype).itemsize
+    chosen = choose(shape, itemsize, algorithm, strict, prepared, blocking)
+
+    def verdict(row):
+        reason = row.refuse(shape)
+        if strict and not row.strict:
+            reason = reason or "rewrites the sum, and strict=True excludes that"
+        if reason:
+            return Verdict(row.name, reason, None, None, None, row.summary)
+        used = blocking if row.takes_blocking else None
+        weight_bytes = row.prepared_bytes(shape, itemsize, used) if row.prepare else plain_weight_bytes(shape, itemsize)
+        return Verdict(row.name, None, row_cost(row, shape, itemsize, prepared),
+                       row.workspace(shape, itemsize, used), weight_bytes, row.summary)  # fmt: skip
+
+    return Explanation(shape, str(np.dtype(dtype)), prepared, tuple(verdict(row) for row in ALGORITHMS), chosen.name)
+
+
+def plain_weight_bytes(shape, itemsize):
+    """Bytes of the weight as it comes."""
+    return int(np.prod(shape.weight_shape)) * itemsize
+
+
+def prepare_weights(row, shape, weight, blocking, team):
+    """What row.forward takes as weights: packed by its prepare, or the weight itself."""
+    if row.prepare is None:
+        return weight
+    packed = np.empty(row.prepared_bytes(shape, weight.itemsize, blocking), np.uint8)
+    row.prepare(shape, np.ascontiguousarray(weight), packed, blocking, team)
+    return packed
+
+
+__all__ = ["ALGORITHMS", "BY_NAME", "NAMES", "Algorithm", "Explanation", "choose", "explain", "prepare_weights"]
+del _kernels

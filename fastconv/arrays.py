@@ -1,0 +1,74 @@
+"""What fastconv accepts as an array: the one place that turns an argument into an ndarray or refuses it."""
+
+import numpy as np
+
+
+def as_array(value, name):
+    """`value` as a native float32 or float64 ndarray, without a copy.
+
+    Accepts ndarrays (memory maps included) and CPU objects with `__dlpack__` or `__array__`; TypeError
+    for everything else, saying what to do about it."""
+    if type(value) is np.ndarray:
+        array = value
+    elif isinstance(value, (np.ma.MaskedArray, np.matrix)):
+        raise TypeError(
+            f"{name} is a {type(value).__name__}, whose mask or product rules fastconv would ignore; "
+            f"pass {'np.ma.filled(...)' if isinstance(value, np.ma.MaskedArray) else 'np.asarray(...)'}"
+        )
+    elif isinstance(value, np.ndarray):
+        array = value.view(np.ndarray)
+    elif hasattr(value, "__dlpack__"):
+        device = value.__dlpack_device__()
+        if device[0] != 1:  # kDLCPU
+            raise TypeError(f"{name} is on another device than the CPU; move it there first, e.g. .cpu()")
+        array = np.from_dlpack(value)
+    elif hasattr(value, "__array__"):
+        array = np.asarray(value)
+    else:
+        raise TypeError(
+            f"{name} must be a float32 or float64 array, got {type(value).__name__}; "
+            f"np.asarray({name}, dtype=np.float32) makes one of a list"
+        )
+    dtype = array.dtype
+    if dtype.char not in "fd":
+        raise TypeError(f"{name} must be float32 or float64, got {dtype}; convert with .astype(np.float32)")
+    if not dtype.isnative:
+        raise TypeError(f"{name} has a foreign byte order ({dtype.str}); convert with .astype('=f{dtype.itemsize}')")
+    return array
+
+
+def check_same_dtype(first_name, first, name, array):
+    """TypeError unless both arrays have one dtype."""
+    if array.dtype != first.dtype:
+        raise TypeError(
+            f"{name} is {array.dtype}, {first_name} is {first.dtype}; "
+            f"convert one, e.g. {name}.astype(np.{first.dtype})"
+        )
+
+
+def check_out(out, shape, dtype, inputs):
+    """Refuses an `out` that is not a writeable C-contiguous ndarray of that shape and dtype, or that
+    shares memory with one of `inputs`, (name, array) pairs."""
+    if not isinstance(out, np.ndarray) or isinstance(out, (np.ma.MaskedArray, np.matrix)):
+        raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+    if out.dtype != dtype or not out.dtype.isnative:
+        raise TypeError(f"out must be {dtype}, got {out.dtype}")
+    if out.shape != tuple(shape):
+        raise ValueError(f"out must have shape {tuple(shape)}, got {out.shape}")
+    if not out.flags.c_contiguous:
+        raise ValueError(f"out must be C-contiguous, got strides {out.strides}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    for name, array in inputs:
+        if array is not None and shares_memory(out, array):
+            raise ValueError(f"out shares memory with {name}")
+
+
+def shares_memory(a, b):
+    """Whether two arrays share an element; True also where finding out would take too long."""
+    if not np.may_share_memory(a, b):
+        return False
+    try:
+        return np.shares_memory(a, b, max_work=100_000)
+    except np.exceptions.TooHardError:
+        return True

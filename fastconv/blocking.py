@@ -1,0 +1,40 @@
+"""The cache block sizes that a user may set and sweep."""
+
+from dataclasses import dataclass
+from operator import index
+
+LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """Block sizes of a product in elements: mc rows of A, nc columns of B, kc of the dimension summed over.
+
+    "packed" and "im2col" round mc and nc up to the register tile; "blocked" takes them as they are. Sizes
+    beyond the matrix mean the whole of it. For a convolution, m counts output pixels and n output channels
+    (layout "NHWC"), or m output channels and n pixels ("NCHW").
+
+    Raises TypeError if a size is not an integer, ValueError if it is below 1 or above 2**31 - 1."""
+
+    mc: int
+    nc: int
+    kc: int
+
+    def __post_init__(self):
+        for name in ("mc", "nc", "kc"):
+            value = getattr(self, name)
+            if isinstance(value, bool):
+                raise TypeError(f"{name} must be an integer, got {value!r}")
+            try:
+                value = index(value)
+            except TypeError:
+                raise TypeError(f"{name} must be an integer, got {value!r}") from None
+            if not 1 <= value <= LARGEST:
+                raise ValueError(f"{name} must be between 1 and {LARGEST}, got {value}")
+            object.__setattr__(self, name, value)
+
+
+def check_blocking(blocking):
+    """TypeError unless `blocking` is None or a Blocking."""
+    if blocking is not None and not isinstance(blocking, Blocking):
+        raise TypeError(f"blocking must be a fastconv.Blocking, got {type(blocking).__name__}")

@@ -1,0 +1,41 @@
+"""filter2d: one filter over one image, as a convolution."""
+
+import numpy as np
+
+from fastconv.arrays import as_array, check_same_dtype
+from fastconv.convolution import conv2d
+
+NUMPY_MODE = {"reflect": "reflect", "nearest": "edge"}
+
+
+def filter2d(image, kernel, *, border="zero", num_threads=None):
+    """The correlation of an image (H, W) or (H, W, C) with a kernel (R, S), of the image's size.
+
+    Each channel is filtered by itself. The kernel's centre is its pixel (R - 1) // 2, (S - 1) // 2. One dtype,
+    float32 or float64. border: what lies outside the image, "zero", "reflect" (NumPy's: mirrored without
+    repeating the edge) or "nearest" (the edge repeated).
+    Raises ValueError for shapes or a border that do not fit, TypeError for types and dtypes."""
+    image, kernel = as_array(image, "image"), as_array(kernel, "kernel")
+    check_same_dtype("image", image, "kernel", kernel)
+    if image.ndim not in (2, 3):
+        raise ValueError(f"image must be (H, W) or (H, W, C), got shape {image.shape}")
+    if kernel.ndim != 2 or kernel.size == 0:
+        raise ValueError(f"kernel must be a non-empty 2-D array, got shape {kernel.shape}")
+    if not isinstance(border, str):
+        raise TypeError(f"border must be a string, got {border!r}")
+    if border not in ("zero", *NUMPY_MODE):
+        raise ValueError(f"border must be 'zero', 'reflect' or 'nearest', got {border!r}")
+    if image.size == 0:
+        return np.empty(image.shape, image.dtype)
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    sides = [((size - 1) // 2, size - 1 - (size - 1) // 2) for size in kernel.shape]
+    if border == "zero":
+        padding = (sides[0], tuple(side * channels for side in sides[1]))
+        padded = image
+    else:
+        padding = 0
+        padded = np.pad(image, sides + [(0, 0)] * (image.ndim - 2), mode=NUMPY_MODE[border])
+    # Interleaved channels are one wide row of which the kernel takes every channels-th pixel.
+    row = padded.reshape(1, 1, padded.shape[0], padded.shape[1] * channels)
+    result = conv2d(row, kernel[None, None], padding=padding, dilation=(1, channels), num_threads=num_threads)
+    return result.reshape(image.shape)

@@ -1,0 +1,103 @@
+"""Plans: a convolution whose weights are prepared once and whose algorithm is fixed."""
+
+import numpy as np
+
+from fastconv import threads
+from fastconv.algorithms import choose, explain, plain_weight_bytes, prepare_weights
+from fastconv.arrays import as_array, check_out, check_same_dtype
+from fastconv.blocking import check_blocking
+from fastconv.convolution import check_activation, check_bias, to_shape
+from fastconv.shapes import conv_shape
+
+
+class Plan:
+    """A conv2d of one input shape with prepared weights; made by plan_conv2d.
+
+    The weights and bias are copies: changing the caller's arrays changes nothing, update() does. Many threads
+    may call a plan at once; a call allocates nothing but its result once the workspace has grown."""
+
+    def __init__(self, shape, row, weight, bias, relu, blocking, strict):
+        self._shape, self._row, self._relu, self._blocking, self._strict = shape, row, relu, blocking, strict
+        self._dtype = weight.dtype
+        self._prepare(weight, bias)
+
+    def _prepare(self, weight, bias):
+        team = threads.team_size(weight.size)
+        weights = prepare_weights(self._row, self._shape, weight, self._blocking, team)
+        if weights is weight:
+            weights = weight.copy()
+        # One assignment, so that a call in another thread sees the old pair or the new one.
+        self._parameters = weights, None if bias is None else bias.copy()
+
+    def __call__(self, x, *, out=None, num_threads=None):
+        """conv2d of x with the plan's weights; x must have the plan's input shape and dtype.
+
+        Raises ValueError or TypeError as conv2d does."""
+        shape = self._shape
+        x = as_array(x, "x")
+        if x.dtype != self._dtype:
+            raise TypeError(f"x is {x.dtype}, but the plan was made for {self._dtype}")
+        if x.shape != shape.input_shape:
+            raise ValueError(f"x has shape {x.shape}, but the plan was made for {shape.input_shape}")
+        team = threads.team_size(shape.flops, num_threads)
+        weights, bias = self._parameters
+        if out is None:
+            out = np.empty(shape.output_shape, x.dtype)
+        else:
+            check_out(out, shape.output_shape, x.dtype, (("x", x),))
+        if out.size:
+            self._row.forward(shape, x, weights, bias, out, self._relu, self._blocking, team)
+        return out
+
+    def update(self, weight, bias=None):
+        """Takes other weights of the same shape and dtype, and another bias or none."""
+        weight = as_array(weight, "weight")
+        if weight.dtype != self._dtype:
+            raise TypeError(f"weight is {weight.dtype}, but the plan was made for {self._dtype}")
+        if weight.shape != self._shape.weight_shape:
+            raise ValueError(f"weight has shape {weight.shape}, but the plan was made for {self._shape.weight_shape}")
+        self._prepare(weight, check_bias(bias, weight, self._shape.K))
+
+    @property
+    def algorithm(self):
+        """The name of the algorithm that runs."""
+        return self._row.name
+
+    @property
+    def workspace_bytes(self):
+        """Scratch of each thread in a call."""
+        return self._row.workspace(self._shape, self._dtype.itemsize, self._blocking)
+
+    @property
+    def weight_bytes(self):
+        """Memory of the prepared weights."""
+        if self._row.prepare is None:
+            return plain_weight_bytes(self._shape, self._dtype.itemsize)
+        return self._parameters[0].nbytes
+
+    def explain(self):
+        """The Explanation of this plan: what every algorithm would cost with prepared weights."""
+        return explain(self._shape, self._dtype, self._row.name, self._strict, True, self._blocking)
+
+    def __repr__(self):
+        s = self._shape
+        return f"<Plan {s.input_shape} * {s.weight_shape} -> {s.output_shape} {s.layout} by {self.algorithm}>"
+
+    def __reduce__(self):
+        raise TypeError("a plan holds weights packed for this machine and cannot be pickled; make it anew there")
+
+
+def plan_conv2d(input_shape, weight, bias=None, *, activation=None, stride=1, padding=0, dilation=1, groups=1,
+                layout="NCHW", algorithm="auto", strict=False, blocking=None, num_threads=None):  # fmt: skip
+    """Prepares a conv2d for many calls: plan(x) then costs the convolution alone.
+
+    input_shape is x's, N included; the other parameters and the errors are conv2d's. num_threads limits the
+    preparation; each call decides its own."""
+    weight = as_array(weight, "weight")
+    shape = conv_shape(to_shape(input_shape, "input_shape"), weight.shape, stride, padding, dilation, groups, layout)
+    bias = check_bias(bias, weight, shape.K)
+    relu = check_activation(activation)
+    check_blocking(blocking)
+    row = choose(shape, weight.itemsize, algorithm, strict, True, blocking)
+    threads.team_size(0, num_threads)
+    return Plan(shape, row, weight, bias, relu, blocking, strict)

@@ -1,0 +1,182 @@
+# cython: wraparound=True
+"""gemm and matmul: the face of the products. It is compiled because for small matrices the checks cost
+more than the product. Check, allocate, delegate to fastconv/_loops/gemm.pyx or naive.pyx."""
+cimport numpy as cnp
+
+import numpy as np
+
+from fastconv._loops cimport gemm as nest
+from fastconv._loops.gemm cimport Blocks
+
+from fastconv import threads
+from fastconv._loops import naive
+from fastconv.arrays import as_array, check_out, check_same_dtype, shares_memory
+from fastconv.blocking import Blocking, check_blocking
+
+cnp.import_array()
+
+ALGORITHMS = ("auto", "naive", "blocked", "packed")
+# The lecture's blocks: three of 64 x 64 floats are 48 KB, about an L1. benchmarks/sweep_blocks.py draws it.
+BLOCKED_DEFAULT = Blocking(64, 64, 64)
+cdef double SERIAL_WORK = threads.SERIAL_WORK
+
+
+cdef inline cnp.ndarray to_array(object value, str name):
+    if type(value) is np.ndarray:
+        kind = cnp.PyArray_TYPE(<cnp.ndarray>value)
+        if (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64) and (
+                cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray>value)):
+            return <cnp.ndarray>value
+    return as_array(value, name)
+
+
+cdef double to_scalar(object value, str name) except? -1:
+    if type(value) is float or type(value) is int:
+        return value
+    if isinstance(value, (int, np.integer, np.floating)) and not isinstance(value, bool):
+        return float(value)
+    raise TypeError(f"{name} must be a real number, got {value!r}")
+
+
+cdef int team_for(double work, object num_threads) except -1:
+    if num_threads is None and work < SERIAL_WORK:
+        return 1
+    return threads.team_size(work, num_threads)
+
+
+cdef int run_packed(cnp.ndarray a, cnp.ndarray b, cnp.ndarray out, double alpha, double beta,
+                    object blocking, int team) except -1:
+    """out = alpha * a @ b + beta * out for 2-D arrays of one dtype, out C-contiguous."""
+    cdef Blocks blocks
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(a)
+    cdef cnp.npy_intp *at = cnp.PyArray_STRIDES(a)
+    cdef cnp.npy_intp *bt = cnp.PyArray_STRIDES(b)
+    cdef Py_ssize_t m = cnp.PyArray_DIM(out, 0), n = cnp.PyArray_DIM(out, 1), k = cnp.PyArray_DIM(a, 1)
+    if m == 0 or n == 0:
+        return 0
+    if blocking is not None:
+        blocks.mc, blocks.nc, blocks.kc = blocking.mc, blocking.nc, blocking.kc
+    return nest.gemm(m, n, k, alpha, cnp.PyArray_BYTES(a), at[0], at[1], cnp.PyArray_BYTES(b), bt[0], bt[1],
+                     beta, cnp.PyArray_BYTES(out), n * size, size, NULL if blocking is None else &blocks,
+                     team)
+
+
+def gemm(a, b, c=None, *, alpha=1.0, beta=None, trans_a=False, trans_b=False, out=None,
+         algorithm="auto", blocking=None, num_threads=None):
+    """alpha * op(a) @ op(b) + beta * c, op being the transpose where trans_a, trans_b say so.
+
+    a (m, k), b (k, n), c (m, n): 2-D arrays of one dtype, float32 or float64, any strides; transposed
+    operands are given as they lie. Returns (m, n), C-contiguous, in `out` if given; `out is c` is allowed,
+    any other overlap is refused. beta=None means 1 if c is given, else 0. beta == 0 never reads c,
+    alpha == 0 never reads a or b. An empty sum is 0.
+
+    algorithm: "naive", the textbook's three loops; "blocked", six loops over blocks of `blocking`;
+    "packed", five loops around a register tile (Goto and van de Geijn, 2008); "auto" is "packed".
+    blocking: fastconv.Blocking, for "blocked" and "packed". num_threads: at most so many.
+    The same call gives the same bits for any number of threads.
+
+    Raises ValueError for shapes or values that do not fit, TypeError for types and dtypes, MemoryError."""
+    cdef cnp.ndarray A = to_array(a, "a"), B = to_array(b, "b"), C, result
+    cdef double alpha_value, beta_value
+    cdef Py_ssize_t m, n, k
+    if cnp.PyArray_NDIM(A) != 2 or cnp.PyArray_NDIM(B) != 2:
+        raise ValueError(f"a and b must be 2-D, got shapes {np.shape(A)} and {np.shape(B)}; "
+                         "fastconv.matmul takes other ranks")
+    if cnp.PyArray_TYPE(A) != cnp.PyArray_TYPE(B):
+        check_same_dtype("a", A, "b", B)
+    if trans_a is not False:
+        A = transposed(A, trans_a, "trans_a")
+    if trans_b is not False:
+        B = transposed(B, trans_b, "trans_b")
+    m, k, n = cnp.PyArray_DIM(A, 0), cnp.PyArray_DIM(A, 1), cnp.PyArray_DIM(B, 1)
+    if cnp.PyArray_DIM(B, 0) != k:
+        raise ValueError(f"op(a) is {m}x{k} and op(b) is {cnp.PyArray_DIM(B, 0)}x{n}: "
+                         f"the inner dimensions of a and b differ")
+    alpha_value = to_scalar(alpha, "alpha")
+    if beta is None:
+        beta_value = 0 if c is None else 1
+    else:
+        beta_value = to_scalar(beta, "beta")
+        if c is None and beta_value != 0:
+            raise ValueError(f"beta is {beta} but there is no c to multiply")
+    C = None
+    if c is not None:
+        C = to_array(c, "c")
+        check_same_dtype("a", A, "c", C)
+        if C.ndim != 2 or cnp.PyArray_DIM(C, 0) != m or cnp.PyArray_DIM(C, 1) != n:
+            raise ValueError(f"c must have shape {(m, n)}, got {np.shape(C)}")
+    if algorithm != "auto" or blocking is not None:
+        check_algorithm(algorithm, blocking)
+    team = team_for(2.0 * m * n * k, num_threads)
+
+    if out is None:
+        result = cnp.PyArray_EMPTY(2, [m, n], cnp.PyArray_TYPE(A), 0)
+    else:
+        check_out(out, (m, n), A.dtype, (("a", A), ("b", B)))
+        result = out
+        if C is not None and out is not c and shares_memory(out, C):
+            raise ValueError("out shares memory with c; pass out=c itself to accumulate in place")
+    if beta_value != 0 and out is not c:
+        cnp.PyArray_CopyInto(result, C)
+    if algorithm == "naive":
+        naive.gemm(A, B, result, alpha_value, beta_value, team)
+    elif algorithm == "blocked":
+        naive.gemm_blocked(A, B, result, alpha_value, beta_value, blocking or BLOCKED_DEFAULT, team)
+    else:
+        run_packed(A, B, result, alpha_value, beta_value, blocking, team)
+    return result
+
+
+cdef cnp.ndarray transposed(cnp.ndarray array, object flag, str name):
+    if flag is not True and flag is not False and not isinstance(flag, np.bool_):
+        raise TypeError(f"{name} must be True or False, got {flag!r}")
+    return array.T if flag else array
+
+
+def check_algorithm(algorithm, blocking):
+    """Refuses a name that gemm does not have, and blocks for a product that has none."""
+    if not isinstance(algorithm, str):
+        raise TypeError(f"algorithm must be a string, got {algorithm!r}")
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(map(repr, ALGORITHMS))}, got {algorithm!r}")
+    check_blocking(blocking)
+    if blocking is not None and algorithm == "naive":
+        raise ValueError('blocking was given, but algorithm "naive" has no blocks')
+
+
+def matmul(a, b, *, out=None, num_threads=None):
+    """The matrix product of a and b with numpy.matmul's shapes: (..., m, k) @ (..., k, n) -> (..., m, n).
+
+    1-D operands are rows or columns whose axis is dropped again; leading axes broadcast. One dtype,
+    float32 or float64. Errors as gemm's."""
+    cdef cnp.ndarray A = to_array(a, "a"), B = to_array(b, "b"), result
+    check_same_dtype("a", A, "b", B)
+    if A.ndim == 0 or B.ndim == 0:
+        raise ValueError("a and b must have at least one dimension; multiply scalars with *")
+    row, column = A.ndim == 1, B.ndim == 1
+    if row:
+        A = A[np.newaxis, :]
+    if column:
+        B = B[:, np.newaxis]
+    m, k, n = np.shape(A)[-2], np.shape(A)[-1], np.shape(B)[-1]
+    if np.shape(B)[-2] != k:
+        raise ValueError(f"the inner dimensions of a {np.shape(a)} and b {np.shape(b)} differ")
+    try:
+        batch = np.broadcast_shapes(np.shape(A)[:-2], np.shape(B)[:-2])
+    except ValueError:
+        raise ValueError(f"the batch dimensions of a {np.shape(a)} and b {np.shape(b)} do not broadcast") from None
+    shape = batch + (() if row else (m,)) + (() if column else (n,))
+    if out is None:
+        out = np.empty(shape, dtype=A.dtype)
+    else:
+        check_out(out, shape, A.dtype, (("a", A), ("b", B)))
+    result = out.reshape(batch + (m, n))
+    team = team_for(2.0 * m * n * k, num_threads)
+    if not batch:
+        run_packed(A, B, result, 1.0, 0.0, None, team)
+        return out if shape else out[()]
+    A = np.broadcast_to(A, batch + (m, k))
+    B = np.broadcast_to(B, batch + (k, n))
+    for at in np.ndindex(*batch):
+        run_packed(A[at], B[at], result[at], 1.0, 0.0, None, team)
+    return out

@@ -1,0 +1,171 @@
+"""Shapes: the only place with output-size, padding and FLOP arithmetic and the checks of parameters.
+
+The letters, used everywhere: N images, C channels in, K channels (filters) out, H x W input, R x S filter,
+P x Q output; layouts "NCHW" (weights K C/groups R S) and "NHWC" (weights K R S C/groups). Python's integers
+do not overflow; whatever reaches the nests has been checked to fit 63 bits."""
+
+import struct
+from functools import lru_cache
+from operator import index
+
+LARGEST = 2**63 - 1
+LAYOUTS = ("NCHW", "NHWC")
+
+
+def to_int(value, name):
+    """An integer, NumPy's included; TypeError for bools, floats and everything else."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or type(value).__name__ == "bool":
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+
+
+def to_pair(value, name):
+    """(h, w) of an integer or of a pair of them."""
+    if type(value) is int:
+        return value, value
+    if isinstance(value, (str, bytes)) or value is None:
+        raise TypeError(f"{name} must be an integer or a pair (h, w), got {value!r}")
+    try:
+        pair = tuple(value)
+    except TypeError:
+        both = to_int(value, name)
+        return both, both
+    if len(pair) != 2:
+        raise ValueError(f"{name} must be an integer or a pair (h, w), got {len(pair)} values: {value!r}")
+    return to_int(pair[0], name), to_int(pair[1], name)
+
+
+def to_counts(value, name, least):
+    """to_pair, with both at least `least`."""
+    pair = to_pair(value, name)
+    if pair[0] < least or pair[1] < least:
+        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    return pair
+
+
+def to_layout(layout):
+    """The layout's name, checked."""
+    if layout not in LAYOUTS:
+        kind = ValueError if isinstance(layout, str) else TypeError
+        raise kind(f"layout must be 'NCHW' or 'NHWC', got {layout!r}")
+    return layout
+
+
+def to_padding(padding, reach, stride):
+    """((top, bottom), (left, right)) of every form padding has; reach is dilation * (kernel - 1), per axis."""
+    if type(padding) is int:
+        sides = ((padding, padding), (padding, padding))
+    elif isinstance(padding, str):
+        if padding == "valid":
+            return (0, 0), (0, 0)
+        if padding != "same":
+            raise ValueError(f"padding must be 'same', 'valid', an integer or pairs of them, got {padding!r}")
+        if stride != (1, 1):
+            raise ValueError(f"padding='same' needs stride 1, got stride {stride}")
+        return tuple((total // 2, total - total // 2) for total in reach)
+    else:
+        form = "padding must be an integer, (h, w), ((top, bottom), (left, right)), 'same' or 'valid'"
+        if isinstance(padding, bytes) or padding is None:
+            raise TypeError(f"{form}, got {padding!r}")
+        try:
+            axes = tuple(padding)
+        except TypeError:
+            axes = (to_int(padding, "padding"),) * 2
+        if len(axes) != 2:
+            raise ValueError(f"{form}, got {padding!r}")
+        sides = tuple(to_pair(axis, "padding") for axis in axes)
+    if min(sides[0] + sides[1]) < 0:
+        raise ValueError(f"padding must not be negative, got {padding!r}")
+    return sides
+
+
+class ConvShape:
+    """The geometry of one convolution, checked: every number the other modules need, and nothing of values.
+
+    Immutable and hashable by identity; conv_shape keeps one per set of parameters."""
+
+    __slots__ = ("C", "H", "K", "N", "P", "Q", "R", "S", "W", "dilation", "flops", "groups", "input_shape",
+                 "layout", "output_shape", "packed", "padding", "stride", "weight_shape")  # fmt: skip
+
+    def __init__(self, input_shape, weight_shape, stride, padding, dilation, groups, layout):
+        for name, shape in (("x", input_shape), ("weight", weight_shape)):
+            if len(shape) != 4:
+                raise ValueError(f"{name} must be 4-D, got shape {shape}")
+        channels_last = layout == "NHWC"
+        if channels_last:
+            self.N, self.H, self.W, self.C = input_shape
+            self.K, self.R, self.S, group_channels = weight_shape
+        else:
+            self.N, self.C, self.H, self.W = input_shape
+            self.K, group_channels, self.R, self.S = weight_shape
+        if groups < 1:
+            raise ValueError(f"groups must be at least 1, got {groups}")
+        if self.C != group_channels * groups:
+            raise ValueError(
+                f"x has {self.C} channels, but weight {weight_shape} with groups={groups} in layout {layout} "
+                f"takes {group_channels} * {groups}"
+            )
+        if self.K % groups:
+            raise ValueError(f"weight has {self.K} filters, which groups={groups} does not divide")
+        if self.R == 0 or self.S == 0:
+            raise ValueError(f"weight {weight_shape} has an empty kernel in layout {layout}")
+        reach = tuple(d * (size - 1) for d, size in zip(dilation, (self.R, self.S), strict=True))
+        self.stride, self.dilation, self.groups, self.layout = stride, dilation, groups, layout
+        self.padding = to_padding(padding, reach, stride)
+        self.P, self.Q = (
+            self._output_size(axis, size, sides, reached, step)
+            for axis, size, sides, reached, step in zip(
+                "HW", (self.H, self.W), self.padding, reach, stride, strict=True
+            )
+        )
+        self.input_shape, self.weight_shape = tuple(input_shape), tuple(weight_shape)
+        pixels = (self.P, self.Q)
+        self.output_shape = (self.N, *pixels, self.K) if channels_last else (self.N, self.K, *pixels)
+        taps = group_channels * self.R * self.S
+        self.flops = 2 * self.N * self.K * self.P * self.Q * taps
+        for name, product in (
+            ("x", self.N * self.C * self.H * self.W),
+            ("weight", self.K * taps),
+            ("the output", self.N * self.K * self.P * self.Q),
+            ("the im2col matrix", self.N * self.P * self.Q * taps * groups),
+        ):
+            if 8 * product > LARGEST:
+                raise ValueError(f"{name} would have {product} elements, more than can be addressed")
+        # fc_geometry of csrc/kernels.h: C and K are those of one group. A stride beyond the image is as good
+        # as one that just leaves it, and the products p * stride then fit.
+        self.packed = struct.pack(
+            "17q", self.N, group_channels, self.H, self.W, self.K // groups, self.R, self.S, *pixels, groups,
+            *(min(step, 2**31) for step in stride), *dilation, self.padding[0][0], self.padding[1][0], channels_last,
+        )  # fmt: skip
+
+    @staticmethod
+    def _output_size(axis, size, sides, reach, step):
+        padded = size + sum(sides)
+        if padded > LARGEST or reach > LARGEST:
+            raise ValueError(f"padding or dilation is too large along {axis}: the padded input has {padded} pixels")
+        if reach + 1 > padded:
+            raise ValueError(
+                f"the kernel is larger than the padded input along {axis}: {reach + 1} > {padded} "
+                f"(kernel reach with dilation, input {size} + padding {sides})"
+            )
+        return (padded - reach - 1) // step + 1
+
+
+@lru_cache(maxsize=1024)
+def _conv_shape(input_shape, weight_shape, stride, padding, dilation, groups, layout):
+    return ConvShape(input_shape, weight_shape, stride, padding, dilation, groups, layout)
+
+
+def conv_shape(input_shape, weight_shape, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
+    """The ConvShape of these parameters in any form the public functions take, from a bounded cache.
+
+    Raises TypeError for a wrong type, ValueError for a wrong value; the message names the argument."""
+    if type(padding) is not int and not isinstance(padding, str):
+        padding = to_padding(padding, (0, 0), (1, 1))
+    return _conv_shape(input_shape, weight_shape, to_counts(stride, "stride", 1), padding,
+                       to_counts(dilation, "dilation", 1), to_int(groups, "groups"), to_layout(layout))  # fmt: skip

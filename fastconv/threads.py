@@ -1,0 +1,146 @@
+"""How many threads a call uses: decided here, once per call, from the limits that hold and the work there is.
+
+The limit is the first of: the call's num_threads; `with num_threads(n)` in this Python thread;
+set_num_threads (the process); the default, one thread for each core this process may use. All but the
+first are capped by omp_get_max_threads() at each call, so OMP_NUM_THREADS and threadpoolctl hold."""
+
+import os
+import threading
+import warnings
+from contextlib import contextmanager
+from operator import index
+from pathlib import Path
+
+from fastconv._loops import team as _team
+
+# A team costs 2-5 us to start while its threads still spin, 50 us when they sleep (Zen 4, 2 cores,
+# 2026-11): below 1 MFLOP a thread, some 10 us, it does not pay.
+SERIAL_WORK = 2_000_000
+WORK_PER_THREAD = 1_000_000
+MOST_THREADS = 1024
+
+_process_limit = None
+_this_thread = threading.local()
+_forked_after_parallel = False
+_warned = False
+
+
+def _checked(n, name):
+    if isinstance(n, bool):
+        raise TypeError(f"{name} must be an integer, got {n!r}")
+    try:
+        n = index(n)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {n!r}") from None
+    if n < 1:
+        raise ValueError(f"{name} must be at least 1, got {n}")
+    return min(n, MOST_THREADS)
+
+
+def _physical_cores(cpus):
+    """How many cores these logical CPUs are, hyper-threads counted once."""
+    siblings = set()
+    for cpu in cpus:
+        try:
+            siblings.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text())
+        except OSError:
+            siblings.add(cpu)
+    return len(siblings)
+
+
+def _quota():
+    """CPUs that the container's quota grants (cgroup v2, then v1), or None."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            folder = Path("/sys/fs/cgroup/cpu")
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
+        return None
+    return max(1, -(-int(quota) // int(period)))
+
+
+def _usable_cores():
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    cores = _physical_cores(cpus)
+    quota = _quota()
+    return cores if quota is None else min(cores, quota)
+
+
+_default_limit = _usable_cores()
+
+
+def set_num_threads(n):
+    """Sets the process's limit to n >= 1 threads: a maximum, not a promise.
+
+    Raises TypeError if n is not an integer, ValueError if it is below 1."""
+    global _process_limit
+    _process_limit = _checked(n, "n")
+
+
+def get_num_threads():
+    """The limit that a call without num_threads has in this Python thread now."""
+    scoped = getattr(_this_thread, "limit", None)
+    if _forked_after_parallel:
+        return 1
+    if scoped is not None:
+        limit = scoped
+    elif _process_limit is not None:
+        limit = _process_limit
+    elif os.environ.get("OMP_NUM_THREADS"):
+        return _team.max_threads()
+    else:
+        limit = _default_limit
+    return min(limit, _team.max_threads())
+
+
+@contextmanager
+def num_threads(n):
+    """Within the block, calls of this Python thread use at most n >= 1 threads."""
+    n = _checked(n, "n")
+    before = getattr(_this_thread, "limit", None)
+    _this_thread.limit = n
+    try:
+        yield
+    finally:
+        _this_thread.limit = before
+
+
+def team_size(work, num_threads=None):
+    """Threads for `work` FLOPs under the limits: one where that is too little to share."""
+    if num_threads is not None:
+        num_threads = _checked(num_threads, "num_threads")
+    if work < SERIAL_WORK:
+        return 1
+    if _forked_after_parallel:
+        _warn_once()
+        return 1
+    if num_threads is None:
+        num_threads = get_num_threads()
+    return max(1, min(num_threads, int(min(work, 1e18)) // WORK_PER_THREAD))
+
+
+def _warn_once():
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            "fastconv: this process was forked from one that had run threads, whose OpenMP threads did not "
+            "survive; calls run on one thread here. Start workers by spawn or forkserver to have them back.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _after_fork_in_child():
+    """The OpenMP threads of the parent do not exist here, and waiting for them would hang for ever."""
+    global _forked_after_parallel, _default_limit
+    _forked_after_parallel = _team.has_run_parallel()
+    _default_limit = _usable_cores()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
