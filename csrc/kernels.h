@@ -11,10 +11,11 @@
 #define FC_MAX_MR 14
 #define FC_MAX_NV 2
 
-/* How a tile leaves the registers: c = act(alpha * acc + beta * c + bias). beta == 0 never reads c. */
+/* How a tile starts and how it leaves the registers: c = act(alpha * (bias + sum) + beta * c).
+ * beta == 0 never reads c. */
 typedef struct {
     double alpha, beta;
-    const void *row_bias; /* one value per row of the tile, or NULL */
+    const void *row_bias; /* one value per row of the tile, or NULL; at most one of the two is given */
     const void *col_bias; /* one value per column, or NULL */
     int relu;
 } fc_store;
@@ -38,7 +39,7 @@ typedef struct {
     void (*pack)(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row, intptr_t src_col,
                  void *dst, intptr_t dst_row, intptr_t width, intptr_t dst_strip);
     void (*dot)(intptr_t m, intptr_t n, intptr_t k, const void *a, intptr_t a_row, const void *b,
-                intptr_t b_row, void *c, intptr_t c_row, const fc_store *store);
+                intptr_t b_row, void *c, intptr_t c_row, double alpha, double beta);
     void (*axpy)(intptr_t k, intptr_t n, double alpha, const void *a, intptr_t a_col, const void *b,
                  intptr_t b_row, void *c);
     void (*scale)(intptr_t n, double beta, void *c);
@@ -46,7 +47,7 @@ typedef struct {
                        intptr_t pixels, intptr_t k0, intptr_t k1, void *dst, intptr_t dst_row);
     void (*lower_columns)(const fc_geometry *g, const void *x, const intptr_t *x_strides,
                           intptr_t pixel, intptr_t pixels, intptr_t k0, intptr_t k1, void *dst,
-                          intptr_t dst_row, intptr_t width);
+                          intptr_t dst_row, intptr_t width, intptr_t dst_strip);
     double (*fma_chain)(intptr_t steps);                /* benchmarks: the peak */
     double (*read_sum)(const void *p, intptr_t bytes); /* benchmarks: the bandwidth */
 } fc_kernels;

@@ -11,127 +11,186 @@
  *                                  padded with zeros to `width`
  *
  * Both take any strides; x_strides are those of (n, c, h, w) in bytes and x points at the group's first
- * channel. Called by fastconv/_loops/im2col.pyx. */
+ * channel. Both walk the pixels one output row at a time. Called by fastconv/_loops/im2col.pyx. */
 
+/* `length` neighbouring pixels of one output row, `at` counting from the block's first. */
 typedef struct {
-    intptr_t n, p, q;
-} pixel_index;
+    intptr_t n, p, q, length, at;
+} row_segment;
 
-INLINE pixel_index pixel_at(const fc_geometry *g, intptr_t pixel) {
-    return (pixel_index){pixel / (g->P * g->Q), pixel / g->Q % g->P, pixel % g->Q};
+INLINE row_segment first_segment(const fc_geometry *g, intptr_t pixel, intptr_t pixels) {
+    const intptr_t q = pixel % g->Q, rest = g->Q - q;
+    return (row_segment){pixel / g->Q / g->P, pixel / g->Q % g->P, q, rest < pixels ? rest : pixels, 0};
 }
 
-INLINE void next_pixel(const fc_geometry *g, pixel_index *i) {
-    if (++i->q < g->Q) return;
-    i->q = 0;
-    if (++i->p < g->P) return;
-    i->p = 0;
-    i->n++;
-}
-
-INLINE void copy_run(char *dst, const char *src, intptr_t src_step, intptr_t n) {
-    intptr_t i = 0;
-    if (src_step == sizeof(real)) {
-        for (; i + LANES <= n; i += LANES) store(dst + i * sizeof(real), load(src + i * sizeof(real)));
-        copy_n(dst + i * sizeof(real), src + i * sizeof(real), n - i);
-        return;
+INLINE void next_segment(const fc_geometry *g, row_segment *s, intptr_t pixels) {
+    s->at += s->length;
+    s->q = 0;
+    s->length = g->Q < pixels - s->at ? g->Q : pixels - s->at;
+    if (++s->p == g->P) {
+        s->p = 0;
+        s->n++;
     }
-    for (; i < n; i++) store1(dst + i * sizeof(real), load1(src + i * src_step));
 }
 
 INLINE void zero_run(char *dst, intptr_t n) {
-    if (n > 0) memset(dst, 0, n * sizeof(real));
+    for (; n >= LANES; n -= LANES, dst += sizeof(vec)) store(dst, (vec){0});
+    for (; n > 0; n--, dst += sizeof(real)) store1(dst, 0);
 }
 
-/* dst[0..n) = src[0..n) inside [low, high), 0 elsewhere; src is only read there. */
-INLINE void copy_inside(char *dst, const char *src, intptr_t src_step, intptr_t n, intptr_t low,
-                        intptr_t high) {
-    if (low < 0) low = 0;
-    if (high > n) high = n;
-    if (low >= high) {
-        zero_run(dst, n);
-        return;
+INLINE void copy_run(char *dst, const char *src, intptr_t n) {
+    for (; n >= LANES; n -= LANES, dst += sizeof(vec), src += sizeof(vec)) store(dst, load(src));
+    copy_n(dst, src, n);
+}
+
+/* The even lanes of the two vectors at src: every second element of 2 * LANES. */
+INLINE vec load_even(const char *src) {
+    vec_index even;
+    for (int i = 0; i < LANES; i++) even[i] = 2 * i;
+    return __builtin_shuffle(load(src), load(src + sizeof(vec)), even);
+}
+
+INLINE void gather_run(char *dst, const char *src, intptr_t step, intptr_t n) {
+    const intptr_t v = sizeof(vec);
+    vec_index even;
+    for (int i = 0; i < LANES; i++) even[i] = 2 * i;
+    /* n > LANES: what is read of the vector lies before the run's last element. */
+    if (step == 2 * sizeof(real)) {
+        for (; n > LANES; n -= LANES, dst += v, src += 2 * v) store(dst, load_even(src));
+    } else if (step == 4 * sizeof(real)) {
+        for (; n > LANES; n -= LANES, dst += v, src += 4 * v)
+            store(dst, __builtin_shuffle(load_even(src), load_even(src + 2 * v), even));
     }
-    zero_run(dst, low);
-    copy_run(dst + low * sizeof(real), src + low * src_step, src_step, high - low);
-    zero_run(dst + high * sizeof(real), n - high);
+    for (; n > 0; n--, dst += sizeof(real), src += step) store1(dst, load1(src));
 }
 
-/* The q for which q*stride + offset lies in [0, size): [low, high). */
-INLINE void valid_range(intptr_t stride, intptr_t offset, intptr_t size, intptr_t *low, intptr_t *high) {
-    *low = offset < 0 ? (-offset + stride - 1) / stride : 0;
-    *high = offset < size ? (size - 1 - offset) / stride + 1 : 0;
+INLINE intptr_t clamp(intptr_t value, intptr_t low, intptr_t high) {
+    return value < low ? low : value > high ? high : value;
+}
+
+/* The q in [0, Q] from which on q*stride + offset >= 0, and up to which it is < size. */
+INLINE intptr_t first_inside(const fc_geometry *g, intptr_t offset) {
+    if (g->stride_w == 1) return clamp(-offset, 0, g->Q); /* a division costs as much as a short run */
+    return offset < 0 ? clamp((-offset + g->stride_w - 1) / g->stride_w, 0, g->Q) : 0;
+}
+INLINE intptr_t end_inside(const fc_geometry *g, intptr_t offset, intptr_t size) {
+    if (g->stride_w == 1) return clamp(size - offset, 0, g->Q);
+    return offset < size ? clamp((size - 1 - offset) / g->stride_w + 1, 0, g->Q) : 0;
+}
+
+/* (c, r, s) order is not how channels-last pixels lie: element by element. */
+static void gather_rows(const fc_geometry *g, const char *x, const intptr_t *x_strides, intptr_t pixel,
+                        intptr_t pixels, intptr_t k0, intptr_t k1, char *dst, intptr_t dst_row) {
+    for (intptr_t i = pixel; i < pixel + pixels; i++, dst += dst_row)
+        for (intptr_t k = k0; k < k1; k++) {
+            const intptr_t tap = k % (g->R * g->S), c = k / (g->R * g->S);
+            const intptr_t h = i / g->Q % g->P * g->stride_h - g->pad_top + tap / g->S * g->dilation_h;
+            const intptr_t w = i % g->Q * g->stride_w - g->pad_left + tap % g->S * g->dilation_w;
+            const int inside = h >= 0 && h < g->H && w >= 0 && w < g->W;
+            const char *from = x + i / g->Q / g->P * x_strides[0] + c * x_strides[1] + h * x_strides[2] +
+                               w * x_strides[3];
+            store1(dst + (k - k0) * sizeof(real), inside ? load1(from) : 0);
+        }
 }
 
 static void lower_rows(const fc_geometry *g, const void *x, const intptr_t *x_strides, intptr_t pixel,
                        intptr_t pixels, intptr_t k0, intptr_t k1, void *dst, intptr_t dst_row) {
     const intptr_t xn = x_strides[0], xc = x_strides[1], xh = x_strides[2], xw = x_strides[3];
     const intptr_t size = sizeof(real);
-    pixel_index i = pixel_at(g, pixel);
-    char *row = dst;
-
-    if (!g->channels_last) { /* (c, r, s): element by element */
-        for (; pixels > 0; pixels--, next_pixel(g, &i), row += dst_row)
-            for (intptr_t k = k0; k < k1; k++) {
-                const intptr_t c = k / (g->R * g->S);
-                const intptr_t h = i.p * g->stride_h - g->pad_top + k / g->S % g->R * g->dilation_h;
-                const intptr_t w = i.q * g->stride_w - g->pad_left + k % g->S * g->dilation_w;
-                const int inside = h >= 0 && h < g->H && w >= 0 && w < g->W;
-                const char *from = (const char *)x + i.n * xn + c * xc + h * xh + w * xw;
-                store1(row + (k - k0) * size, inside ? load1(from) : 0);
-            }
+    if (!g->channels_last || xc != size) {
+        gather_rows(g, x, x_strides, pixel, pixels, k0, k1, dst, dst_row);
         return;
     }
-    /* (r, s, c): a run is the channels of one tap, or of the S taps of a filter row where they touch. */
-    const int joined = g->dilation_w == 1 && xc == size && xw == g->C * size;
-    const intptr_t taps = joined ? g->S : 1, run = taps * g->C;
-    for (; pixels > 0; pixels--, next_pixel(g, &i), row += dst_row)
-        for (intptr_t k = k0; k < k1;) {
-            const intptr_t tap = k / run * taps, from = k % run;
-            const intptr_t length = run - from < k1 - k ? run - from : k1 - k;
-            const intptr_t h = i.p * g->stride_h - g->pad_top + tap / g->S * g->dilation_h;
-            const intptr_t w = i.q * g->stride_w - g->pad_left + tap % g->S * g->dilation_w;
-            intptr_t low = 0, high = length;
-            if (h < 0 || h >= g->H)
-                high = 0;
-            else if (joined) {
-                low = -w * g->C - from;
-                high = (g->W - w) * g->C - from;
-            } else if (w < 0 || w >= g->W)
-                high = 0;
-            const char *src = (const char *)x + i.n * xn + h * xh + w * xw + from * xc;
-            copy_inside(row + (k - k0) * size, src, xc, length, low, high);
-            k += length;
+    /* A run is the channels of one tap, or of the S taps of a filter row where they touch: one pixel's
+     * run starts `step` bytes behind its neighbour's. */
+    const int joined = g->dilation_w == 1 && xw == g->C * size;
+    const intptr_t taps = joined ? g->S : 1, run = taps * g->C, step = g->stride_w * xw;
+    for (intptr_t k = k0, length; k < k1; k += length) {
+        const intptr_t tap = k / run * taps, from = k % run;
+        const intptr_t dh = tap / g->S * g->dilation_h - g->pad_top;
+        const intptr_t dw = tap % g->S * g->dilation_w - g->pad_left;
+        length = run - from < k1 - k ? run - from : k1 - k;
+        /* Pixels of [low, high) have the whole run inside the image. */
+        const intptr_t low = first_inside(g, dw), high = end_inside(g, dw + taps - 1, g->W);
+        row_segment s = first_segment(g, pixel, pixels);
+        for (; s.at < pixels; next_segment(g, &s, pixels)) {
+            const intptr_t h = s.p * g->stride_h + dh, end = s.q + s.length;
+            const char *row = (const char *)x + s.n * xn + h * xh + dw * xw + from * size;
+            char *to = (char *)dst + s.at * dst_row + (k - k0) * size;
+            for (intptr_t q = s.q; q < end; q++, to += dst_row) {
+                const char *src = row + q * step;
+                if (h < 0 || h >= g->H) {
+                    zero_run(to, length);
+                } else if (q >= low && q < high) {
+                    copy_run(to, src, length);
+                } else { /* w may lie outside by whole taps: clip the run to the image */
+                    const intptr_t w = q * g->stride_w + dw;
+                    const intptr_t start = clamp(-w * g->C - from, 0, length);
+                    const intptr_t stop = clamp((g->W - w) * g->C - from, start, length);
+                    zero_run(to, start);
+                    copy_run(to + start * size, src + start * size, stop - start);
+                    zero_run(to + stop * size, length - stop);
+                }
+            }
         }
+    }
 }
 
 static void lower_columns(const fc_geometry *g, const void *x, const intptr_t *x_strides, intptr_t pixel,
                           intptr_t pixels, intptr_t k0, intptr_t k1, void *dst, intptr_t dst_row,
-                          intptr_t width) {
+                          intptr_t width, intptr_t dst_strip) {
     const intptr_t xn = x_strides[0], xc = x_strides[1], xh = x_strides[2], xw = x_strides[3];
-    const intptr_t size = sizeof(real);
-    const pixel_index first = pixel_at(g, pixel);
+    const intptr_t size = sizeof(real), step = g->stride_w * xw;
+    const intptr_t first_n = pixel / g->Q / g->P, first_p = pixel / g->Q % g->P, first_q = pixel % g->Q;
+    const intptr_t tap = g->channels_last ? k0 / g->C : k0 % (g->R * g->S);
+    intptr_t c = g->channels_last ? k0 % g->C : k0 / (g->R * g->S), r = tap / g->S, s = tap % g->S;
     char *row = dst;
     for (intptr_t k = k0; k < k1; k++, row += dst_row) {
-        const intptr_t tap = g->channels_last ? k / g->C : k % (g->R * g->S);
-        const intptr_t c = g->channels_last ? k % g->C : k / (g->R * g->S);
-        const intptr_t dh = tap / g->S * g->dilation_h - g->pad_top;
-        const intptr_t dw = tap % g->S * g->dilation_w - g->pad_left;
-        intptr_t low, high;
-        valid_range(g->stride_w, dw, g->W, &low, &high);
-        pixel_index i = first;
-        for (intptr_t done = 0; done < pixels;) {
-            const intptr_t h = i.p * g->stride_h + dh;
-            const intptr_t length = g->Q - i.q < pixels - done ? g->Q - i.q : pixels - done;
-            const char *src =
-                (const char *)x + i.n * xn + c * xc + h * xh + (i.q * g->stride_w + dw) * xw;
-            const int inside = h >= 0 && h < g->H;
-            copy_inside(row + done * size, src, xw * g->stride_w, length, low - i.q,
-                        inside ? high - i.q : 0);
-            done += length;
-            i.q += length - 1;
-            next_pixel(g, &i);
+        const intptr_t dh = r * g->dilation_h - g->pad_top, dw = s * g->dilation_w - g->pad_left;
+        const intptr_t low = first_inside(g, dw), high = end_inside(g, dw, g->W);
+        const char *plane = (const char *)x + c * xc + dw * xw;
+        intptr_t n = first_n, p = first_p, q = first_q;
+        char *strip = row;
+        for (intptr_t at = 0, column = 0, length; at < pixels; at += length) {
+            /* A run ends with the output row, the strip or the block. */
+            const intptr_t room = width - column < pixels - at ? width - column : pixels - at;
+            const intptr_t h = p * g->stride_h + dh;
+            char *to = strip + column * size;
+            length = g->Q - q < room ? g->Q - q : room;
+            if (h < 0 || h >= g->H) {
+                zero_run(to, length);
+            } else {
+                const intptr_t start = clamp(low - q, 0, length), stop = clamp(high - q, start, length);
+                const char *src = plane + n * xn + h * xh + (q + start) * step;
+                zero_run(to, start);
+                if (step == size)
+                    copy_run(to + start * size, src, stop - start);
+                else
+                    gather_run(to + start * size, src, step, stop - start);
+                zero_run(to + stop * size, length - stop);
+            }
+            if ((q += length) == g->Q) {
+                q = 0;
+                if (++p == g->P) {
+                    p = 0;
+                    n++;
+                }
+            }
+            if ((column += length) == width) {
+                column = 0;
+                strip += dst_strip;
+            } else if (at + length == pixels) {
+                zero_run(strip + column * size, width - column);
+            }
         }
-        zero_run(row + pixels * size, width - pixels);
+        if (g->channels_last) {
+            if (++c < g->C) continue;
+            c = 0;
+        }
+        if (++s < g->S) continue;
+        s = 0;
+        if (++r < g->R) continue;
+        r = 0;
+        c++;
     }
 }

@@ -1,6 +1,6 @@
 /* The register tile, the heart of every product:
  *
- *     c[i][j] = act(alpha * sum_k a(i, k) * b(k, j) + beta * c[i][j] + bias)     i < m, j < n
+ *     c[i][j] = act(alpha * (bias + sum_k a(i, k) * b(k, j)) + beta * c[i][j])     i < m, j < n
  *
  * a(i, k) lies at a + i*a_row + k*a_col: a packed block, a matrix in place, its transpose and lowered
  * pixels are the same to it. b(k, :) lies at b + k*b_row: whole vectors, so a strip with n < NR is
@@ -11,32 +11,27 @@
  * rows are addressed from one pointer per three (p, p + a_row, p + 2*a_row are x86 addressing modes),
  * otherwise m addresses would not fit the registers. While this strip of B is multiplied, the one that
  * lies b_ahead bytes behind it is fetched to L2: with B in L3, Zen 4 went from 97 to 115 of 118 GF/s,
- * AVX2 from 50 to 96 (2026-11). tests/test_disassembly.py holds both. */
+ * AVX2 from 50 to 96 (2026-11). C is fetched before the loop for the same reason.
+ * tests/test_disassembly.py holds the registers. */
 
-/* Everything but a plain store goes through a copy of the tile on the stack: 2 * MR * NV vector moves
- * against k * MR * NV FMAs. */
+INLINE vec rectified(vec v) { return (vec)((vec_index)v & ~(v <= 0)); } /* keeps NaN */
+
+/* Tiles that are cut off at the right, or scaled, leave through a copy on the stack. */
 static __attribute__((noinline)) void store_tile(intptr_t m, intptr_t n, const vec acc[][FC_NV], void *c,
                                                  intptr_t c_row, const fc_store *s) {
     const vec alpha = broadcast((real)s->alpha), beta = broadcast((real)s->beta);
-    for (intptr_t i = 0; i < m; i++) {
-        const real row_bias = s->row_bias ? load1((const char *)s->row_bias + i * sizeof(real)) : 0;
+    for (intptr_t i = 0; i < m; i++)
         for (intptr_t j = 0; j < n; j += LANES) {
             char *out = (char *)c + i * c_row + j * sizeof(real);
             const intptr_t lanes = n - j < LANES ? n - j : LANES;
             vec v = alpha * acc[i][j / LANES];
             if (s->beta != 0) v += beta * (lanes == LANES ? load(out) : load_n(out, lanes));
-            if (s->row_bias) v += broadcast(row_bias);
-            if (s->col_bias) {
-                const char *bias = (const char *)s->col_bias + j * sizeof(real);
-                v += lanes == LANES ? load(bias) : load_n(bias, lanes);
-            }
-            if (s->relu) v = (vec)((vec_index)v & ~(v <= 0)); /* keeps NaN */
+            if (s->relu) v = rectified(v);
             if (lanes == LANES)
                 store(out, v);
             else
                 store_n(out, v, lanes);
         }
-    }
 }
 
 INLINE void tile(const int m, const int v, intptr_t k, const void *a, intptr_t a_row, intptr_t a_col,
@@ -44,16 +39,32 @@ INLINE void tile(const int m, const int v, intptr_t k, const void *a, intptr_t a
                  const fc_store *s) {
     vec acc[FC_MR][FC_NV];
     const char *p[(FC_MR + 2) / 3], *q = b;
+    const int whole = n == v * LANES;
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < v; j++) acc[i][j] = (vec){0};
+        for (int j = 0; j < v; j++) {
+            acc[i][j] = (vec){0};
+            __builtin_prefetch((char *)c + i * c_row + j * sizeof(vec), 1, 3);
+        }
+    if (s->row_bias) {
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < v; j++)
+                acc[i][j] = broadcast(load1((const char *)s->row_bias + i * sizeof(real)));
+    } else if (s->col_bias) {
+#pragma GCC unroll 4
+        for (int j = 0; j < v; j++) {
+            const char *bias = (const char *)s->col_bias + j * sizeof(vec);
+            const intptr_t lanes = n - j * LANES;
+            const vec start = lanes >= LANES ? load(bias) : load_n(bias, lanes);
+#pragma GCC unroll 16
+            for (int i = 0; i < m; i++) acc[i][j] = start;
+        }
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < m; i += 3) p[i / 3] = (const char *)a + i * a_row;
-#pragma GCC unroll 16
-    for (int i = 0; i < m; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < v; j++) __builtin_prefetch((char *)c + i * c_row + j * sizeof(vec), 1, 3);
     for (; k > 0; k--) {
         vec bv[FC_NV];
 #pragma GCC unroll 4
@@ -71,7 +82,19 @@ INLINE void tile(const int m, const int v, intptr_t k, const void *a, intptr_t a
         for (int i = 0; i < m; i += 3) p[i / 3] += a_col;
         q += b_row;
     }
-    if (n == v * LANES && s->alpha == 1 && s->beta == 0 && !s->row_bias && !s->col_bias && !s->relu) {
+    if (whole && s->alpha == 1 && (s->beta == 0 || s->beta == 1)) {
+        if (s->beta == 1) {
+#pragma GCC unroll 16
+            for (int i = 0; i < m; i++)
+#pragma GCC unroll 4
+                for (int j = 0; j < v; j++) acc[i][j] += load((char *)c + i * c_row + j * sizeof(vec));
+        }
+        if (s->relu) {
+#pragma GCC unroll 16
+            for (int i = 0; i < m; i++)
+#pragma GCC unroll 4
+                for (int j = 0; j < v; j++) acc[i][j] = rectified(acc[i][j]);
+        }
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 4

@@ -1,6 +1,6 @@
 /* Products that read a matrix once and so run at the speed of memory: no packing, no tile.
  *
- *   dot    c[i][j] = act(alpha * sum_k a[i][k] * b[j][k] + beta * c[i][j] + bias), both along k
+ *   dot    c[i][j] = alpha * sum_k a[i][k] * b[j][k] + beta * c[i][j], both along k
  *   axpy   c[j] += alpha * sum_k a[k] * b[k][j]
  *   scale  c[j] = beta * c[j], 0 when beta is 0 whatever c held
  *
@@ -11,8 +11,7 @@
 
 /* 4 x 4 accumulators: 8 loads for 16 FMAs, and sums enough to hide the latency of an FMA. */
 INLINE void dot_block(const int m, const int n, intptr_t k, const char *a, intptr_t a_row,
-                      const char *b, intptr_t b_row, char *c, intptr_t c_row, const fc_store *s,
-                      const char *row_bias, const char *col_bias) {
+                      const char *b, intptr_t b_row, char *c, intptr_t c_row, double alpha, double beta) {
     vec acc[DOT_M][DOT_N];
 #pragma GCC unroll 4
     for (int i = 0; i < m; i++)
@@ -36,26 +35,21 @@ INLINE void dot_block(const int m, const int n, intptr_t k, const char *a, intpt
             for (intptr_t t = l; t < k; t++)
                 sum += load1(a + i * a_row + t * sizeof(real)) * load1(b + j * b_row + t * sizeof(real));
             char *out = c + i * c_row + j * sizeof(real);
-            real v = (real)s->alpha * sum;
-            if (s->beta != 0) v += (real)s->beta * load1(out);
-            if (row_bias) v += load1(row_bias + i * sizeof(real));
-            if (col_bias) v += load1(col_bias + j * sizeof(real));
-            if (s->relu) v = v <= 0 ? 0 : v;
+            real v = (real)alpha * sum;
+            if (beta != 0) v += (real)beta * load1(out);
             store1(out, v);
         }
 }
 
 static void dot(intptr_t m, intptr_t n, intptr_t k, const void *a, intptr_t a_row, const void *b,
-                intptr_t b_row, void *c, intptr_t c_row, const fc_store *s) {
+                intptr_t b_row, void *c, intptr_t c_row, double alpha, double beta) {
     for (intptr_t i = 0; i < m; i += DOT_M)
         for (intptr_t j = 0; j < n; j += DOT_N) {
             const intptr_t rows = m - i < DOT_M ? m - i : DOT_M, cols = n - j < DOT_N ? n - j : DOT_N;
-            const char *row_bias = s->row_bias ? (const char *)s->row_bias + i * sizeof(real) : 0;
-            const char *col_bias = s->col_bias ? (const char *)s->col_bias + j * sizeof(real) : 0;
 #define BLOCK(M, N)                                                                                \
     if (rows == M && cols == N)                                                                    \
         dot_block(M, N, k, (const char *)a + i * a_row, a_row, (const char *)b + j * b_row, b_row, \
-                  (char *)c + i * c_row + j * sizeof(real), c_row, s, row_bias, col_bias);
+                  (char *)c + i * c_row + j * sizeof(real), c_row, alpha, beta);
             BLOCK(1, 1) BLOCK(1, 2) BLOCK(1, 3) BLOCK(1, 4)
             BLOCK(2, 1) BLOCK(2, 2) BLOCK(2, 3) BLOCK(2, 4)
             BLOCK(3, 1) BLOCK(3, 2) BLOCK(3, 3) BLOCK(3, 4)

@@ -32,15 +32,21 @@ cdef extern from "platform.h" nogil:
     fc_fp_state fc_flush_subnormals(int flush)
     void fc_restore_fp(fc_fp_state state)
 
+# A block of pixels: 56 rows of A as in gemm.pyx; 256 columns of B, which with k = 1024 are 1 MB and are
+# fetched ahead of use. K is cut as well while there are fewer than 8 chunks, but not below 128 channels: each
+# part lowers its pixels again, which costs 6 % of the product there (Zen 4, 2026-11).
 cdef enum:
     LINE = 64
-    LEAST_CHUNKS = 8      # below that K is cut as well; each part lowers its pixels again
+    STRIP_GAP = 128       # as in gemm.pyx
+    PIXEL_COLUMNS = 256
+    LEAST_CHUNKS = 8
+    LEAST_CHANNELS = 128
 
 cdef struct Im2col:
     const fc_kernels *kernels
     fc_geometry g
     Py_ssize_t depth, images, pixels              # k = R*S*C; pixels of one image, or of all at once
-    Py_ssize_t kc, blocks, block, k_parts         # pixel blocks of at most `block`
+    Py_ssize_t kc, mc, blocks, block, k_parts     # pixel blocks of at most `block`
     bint along_k, transposed                      # vectors along K; y is channels-first all the same
     const char *x
     intptr_t x_strides[4]                         # of (n, c, h, w)
@@ -69,6 +75,7 @@ cdef void set_up(Im2col *p, bytes geometry, Py_ssize_t itemsize, blocking):
     cdef Blocks blocks = default_blocks(kernels)
     p.kernels = kernels
     p.g = (<const fc_geometry *><const char *>geometry)[0]
+    blocks.nc = PIXEL_COLUMNS
     if blocking is not None:
         blocks.mc, blocks.nc, blocks.kc = blocking.mc, blocking.nc, blocking.kc
     p.depth = p.g.R * p.g.S * p.g.C
@@ -79,13 +86,13 @@ cdef void set_up(Im2col *p, bytes geometry, Py_ssize_t itemsize, blocking):
     p.transposed = p.along_k and not p.g.channels_last
     p.images = 1 if p.along_k and not p.transposed else p.g.N
     p.pixels = p.g.N * p.g.P * p.g.Q // p.images
+    p.mc = blocks.mc
     if p.along_k:
         p.block = balanced(p.pixels, blocks.mc)
     else:
         p.block = ceil_div(balanced(p.pixels, blocks.nc), kernels.NR) * kernels.NR
     p.blocks = ceil_div(p.pixels, p.block) if p.block > 0 else 0
-    p.k_parts = max(1, min(LEAST_CHUNKS // max(1, p.images * p.g.groups * p.blocks),
-                           p.g.K // (2 * kernels.NR)))
+    p.k_parts = max(1, min(LEAST_CHUNKS // max(1, p.images * p.g.groups * p.blocks), p.g.K // LEAST_CHANNELS))
     # A transposed chunk holds its results in scratch: 512 channels of them at most.
     if p.transposed:
         p.k_parts = max(p.k_parts, ceil_div(p.g.K, 512))
@@ -101,7 +108,7 @@ cdef Py_ssize_t weight_group_bytes(const Im2col *p) noexcept nogil:
 cdef Py_ssize_t scratch_bytes(const Im2col *p) noexcept nogil:
     cdef Py_ssize_t size = p.kernels.itemsize, lowered
     if not p.along_k:
-        return p.kc * p.block * size
+        return p.block // p.kernels.NR * (p.kc * p.kernels.NR * size + STRIP_GAP)
     lowered = max(p.block * (p.kc * size + LINE), p.kc * (p.block * size + LINE))
     if p.transposed:
         lowered += p.block * (ceil_div(p.g.K, p.k_parts) + p.kernels.NR) * size
@@ -176,7 +183,7 @@ cdef void along_k_chunk(const void *problem, Py_ssize_t index, char *scratch) no
             kernels.lower_rows(&p.g, x, p.x_strides, pixel, m, pc, pc + k, scratch, a_row)
         else:
             a_row, a_col = size, m * size + LINE
-            kernels.lower_columns(&p.g, x, p.x_strides, pixel, m, pc, pc + k, scratch, a_col, m)
+            kernels.lower_columns(&p.g, x, p.x_strides, pixel, m, pc, pc + k, scratch, a_col, m, 0)
         b = (p.weights + group * weight_group_bytes(p) + pc * ceil_div(p.g.K, NR) * NR * size
              + j0 * k * size)
         store.beta = 0 if pc == 0 else 1
@@ -198,24 +205,27 @@ cdef void along_pixels_chunk(const void *problem, Py_ssize_t index, char *scratc
     cdef Py_ssize_t first = block * p.block, n = least(p.block, p.pixels - first)
     cdef Py_ssize_t i0 = span_start(p.g.K, p.k_parts, 1, part)
     cdef Py_ssize_t m = span_start(p.g.K, p.k_parts, 1, part + 1) - i0
-    cdef Py_ssize_t channel = group * p.g.K + i0, pc, k, j, a_row
+    cdef Py_ssize_t channel = group * p.g.K + i0, pc, k, i, a_row
     cdef const char *x = p.x + group * p.g.C * p.x_strides[1]
     cdef const char *a
     cdef fc_store store
     store.alpha, store.row_bias, store.col_bias = 1, NULL, NULL
     for pc from 0 <= pc < p.depth by p.kc:
         k = least(p.kc, p.depth - pc)
-        for j from 0 <= j < n by NR:
-            kernels.lower_columns(&p.g, x, p.x_strides, image * p.pixels + first + j, least(NR, n - j),
-                                  pc, pc + k, scratch + j * k * size, NR * size, NR)
+        kernels.lower_columns(&p.g, x, p.x_strides, image * p.pixels + first, n, pc, pc + k, scratch, NR * size,
+                              NR, k * NR * size + STRIP_GAP)
         a_row = k * size + LINE
         a = (p.weights + group * weight_group_bytes(p) + p.g.K * (pc * size + pc // p.kc * LINE)
              + i0 * a_row)
         store.beta = 0 if pc == 0 else 1
         store.row_bias = p.bias + channel * size if p.bias != NULL and pc == 0 else NULL
         store.relu = p.relu and pc + k == p.depth
-        macro_kernel(kernels, m, n, k, a, a_row, size, scratch, NR * size, k * NR * size,
-                     p.y + image * p.y_image + (channel * p.pixels + first) * size, p.pixels * size, &store)
+        for i from 0 <= i < m by p.mc:
+            macro_kernel(kernels, least(p.mc, m - i), n, k, a + i * a_row, a_row, size, scratch, NR * size,
+                         k * NR * size + STRIP_GAP, p.y + image * p.y_image + ((channel + i) * p.pixels + first) * size,
+                         p.pixels * size, &store)
+            if store.row_bias != NULL:
+                store.row_bias = <const char *>store.row_bias + p.mc * size
 
 
 def forward(bytes geometry, cnp.ndarray x, cnp.ndarray packed, bias, cnp.ndarray y, bint relu, blocking,

@@ -26,7 +26,7 @@ cdef extern from "kernels.h" nogil:
                      intptr_t dst_strip) noexcept nogil
         void (*dot)(intptr_t m, intptr_t n, intptr_t k, const void *a, intptr_t a_row,
                     const void *b, intptr_t b_row, void *c, intptr_t c_row,
-                    const fc_store *store) noexcept nogil
+                    double alpha, double beta) noexcept nogil
         void (*axpy)(intptr_t k, intptr_t n, double alpha, const void *a, intptr_t a_col,
                      const void *b, intptr_t b_row, void *c) noexcept nogil
         void (*scale)(intptr_t n, double beta, void *c) noexcept nogil
@@ -35,7 +35,7 @@ cdef extern from "kernels.h" nogil:
                            intptr_t dst_row) noexcept nogil
         void (*lower_columns)(const fc_geometry *g, const void *x, const intptr_t *x_strides,
                               intptr_t pixel, intptr_t pixels, intptr_t k0, intptr_t k1, void *dst,
-                              intptr_t dst_row, intptr_t width) noexcept nogil
+                              intptr_t dst_row, intptr_t width, intptr_t dst_strip) noexcept nogil
         double (*fma_chain)(intptr_t steps) noexcept nogil
         double (*read_sum)(const void *p, intptr_t bytes) noexcept nogil
 

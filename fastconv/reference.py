@@ -1,0 +1,139 @@
+"""The slow NumPy twin of every public function: the same names and parameters, without those that choose how the
+result is computed. Exact for integer arrays, and in whatever precision the arrays have. Checks nothing."""
+
+import numpy as np
+
+# --- products
+
+
+def gemm(a, b, c=None, *, alpha=1, beta=None, trans_a=False, trans_b=False):
+    """alpha * op(a) @ op(b) + beta * c; a zero alpha reads neither a nor b, a zero beta no c."""
+    a, b = a.T if trans_a else a, b.T if trans_b else b
+    beta = (0 if c is None else 1) if beta is None else beta
+    product = alpha * (a @ b) if alpha != 0 else np.zeros((a.shape[0], b.shape[1]), a.dtype)
+    return product + beta * c if beta != 0 else product
+
+
+def matmul(a, b):
+    """numpy.matmul."""
+    return np.matmul(a, b)
+
+
+# --- convolutions
+
+
+def _pair(value):
+    return tuple(value) if np.ndim(value) else (value, value)
+
+
+def _sides(padding, reach):
+    """((top, bottom), (left, right)) of any form of padding."""
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding == "same":
+        return tuple((total // 2, total - total // 2) for total in reach)
+    return tuple(_pair(side) for side in (padding if isinstance(padding, (tuple, list)) else _pair(padding)))
+
+
+def _geometry(size, kernel, stride, padding, dilation):
+    """The padding's sides, the output's size, and for each tap (r, s) the slices of the padded image it meets."""
+    stride, dilation = _pair(stride), _pair(dilation)
+    reach = tuple(d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
+    sides = _sides(padding, reach)
+    output = tuple(
+        (i + sum(side) - far - 1) // step + 1 for i, side, far, step in zip(size, sides, reach, stride, strict=True)
+    )
+
+    def slices(*tap):
+        starts = (t * d for t, d in zip(tap, dilation, strict=True))
+        return tuple(
+            slice(start, start + (count - 1) * step + 1, step)
+            for start, count, step in zip(starts, output, stride, strict=True)
+        )
+
+    return sides, output, {tap: slices(*tap) for tap in np.ndindex(*kernel)}
+
+
+def _channels_first(array, layout):
+    return array if layout == "NCHW" else np.moveaxis(array, 3, 1)
+
+
+def conv2d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
+    """The correlation of each group's channels with its filters, one tap of the filter at a time."""
+    x, weight = _channels_first(x, layout), _channels_first(weight, layout)
+    (N, C, *size), (K, _, *kernel) = x.shape, weight.shape
+    sides, (P, Q), taps = _geometry(size, kernel, stride, padding, dilation)
+    x = np.pad(x, ((0, 0), (0, 0), *sides))
+    y = np.zeros((N, groups, K // groups, P * Q), np.result_type(x, weight))
+    for (r, s), (rows, columns) in taps.items():
+        pixels = x[:, :, rows, columns].reshape(N, groups, C // groups, P * Q)
+        y += weight[:, :, r, s].reshape(groups, K // groups, C // groups) @ pixels
+    y = y.reshape(N, K, P, Q)
+    if bias is not None:
+        y = y + bias[:, None, None]
+    if activation == "relu":
+        y = np.where(y <= 0, y.dtype.type(0), y)  # NaN is not <= 0
+    return y if layout == "NCHW" else np.moveaxis(y, 1, 3)
+
+
+def im2col(x, kernel_size, *, stride=1, padding=0, dilation=1, layout="NCHW"):
+    """A row per output pixel: the values it is computed from, (c, r, s) in order, or (r, s, c) for "NHWC"."""
+    x = _channels_first(x, layout)
+    (N, C, *size), kernel = x.shape, _pair(kernel_size)
+    sides, (P, Q), taps = _geometry(size, kernel, stride, padding, dilation)
+    x = np.pad(x, ((0, 0), (0, 0), *sides))
+    cols = np.empty((N, P, Q, C, *kernel), x.dtype)
+    for (r, s), (rows, columns) in taps.items():
+        cols[..., r, s] = np.moveaxis(x[:, :, rows, columns], 1, 3)
+    if layout == "NHWC":
+        cols = np.moveaxis(cols, 3, 5)
+    return cols.reshape(N * P * Q, C * kernel[0] * kernel[1])
+
+
+def col2im(cols, input_shape, kernel_size, *, stride=1, padding=0, dilation=1, layout="NCHW"):
+    """The adjoint of im2col: every entry added to the pixel it came from."""
+    N, C, *size = input_shape if layout == "NCHW" else (input_shape[i] for i in (0, 3, 1, 2))
+    kernel = _pair(kernel_size)
+    sides, (P, Q), taps = _geometry(size, kernel, stride, padding, dilation)
+    if layout == "NCHW":
+        cols = cols.reshape(N, P, Q, C, *kernel)
+    else:
+        cols = np.moveaxis(cols.reshape(N, P, Q, *kernel, C), 5, 3)
+    x = np.zeros((N, C, *(i + sum(side) for i, side in zip(size, sides, strict=True))), cols.dtype)
+    for (r, s), (rows, columns) in taps.items():
+        x[:, :, rows, columns] += np.moveaxis(cols[..., r, s], 3, 1)
+    x = x[:, :, sides[0][0] :, sides[1][0] :][:, :, : size[0], : size[1]]
+    return x if layout == "NCHW" else np.moveaxis(x, 1, 3)
+
+
+# --- images
+
+
+def filter2d(image, kernel, *, border="zero"):
+    """The correlation of each channel with the kernel, of the image's size."""
+    sides = [((size - 1) // 2, size // 2) for size in kernel.shape] + [(0, 0)] * (image.ndim - 2)
+    padded = np.pad(image, sides, mode={"zero": "constant", "nearest": "edge", "reflect": "reflect"}[border])
+    H, W = image.shape[:2]
+    return sum(kernel[r, s] * padded[r : r + H, s : s + W] for r, s in np.ndindex(*kernel.shape))
+
+
+def gaussian(size=3, sigma=1.0):
+    """exp(-distance**2 / (2 sigma**2)) from the centre, divided by its sum."""
+    i, j = np.indices((size, size)) - (size - 1) / 2
+    kernel = np.exp(-(i**2 + j**2) / (2 * sigma**2))
+    return kernel / kernel.sum()
+
+
+def sobel_x():
+    """The horizontal gradient, smoothed vertically."""
+    return np.outer([1.0, 2.0, 1.0], [-1.0, 0.0, 1.0])
+
+
+def sobel_y():
+    """The vertical gradient, smoothed horizontally."""
+    return np.outer([-1.0, 0.0, 1.0], [1.0, 2.0, 1.0])
+
+
+def box(size=3):
+    """The mean."""
+    return np.ones((size, size)) / (size * size)
