@@ -1,0 +1,325 @@
+"""conv2d is right: every algorithm that does not refuse, on every ISA, in both layouts and dtypes, equals an int64
+reference bit for bit where it multiplies what the definition multiplies, and stays within its error bound on reals.
+
+The algorithms are the rows of fastconv.algorithms.ALGORITHMS: a new row is tested here without a new line."""
+
+import numpy as np
+import pytest
+from conv_cases import CASES, Case, shape_of, to_layout, whole_numbers
+from hypothesis import given
+from hypothesis import strategies as st
+from support import DTYPES, ISAS, LAYOUTS, MEMORY, dtype_name, gamma, laid_out, poison, reals, use_isa, whole
+
+import fastconv as fc
+from fastconv import reference
+from fastconv.algorithms import ALGORITHMS, BY_NAME
+
+EXACT = [row.name for row in ALGORITHMS if row.strict or row.name == "winograd2x2"]
+# Algorithms that rewrite the sum have an error that grows with the tile, relative to the image's largest sum.
+REWRITTEN_ULPS = 400
+
+by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=dtype_name)
+by_layout = pytest.mark.parametrize("layout", LAYOUTS)
+by_algorithm = pytest.mark.parametrize("algorithm", [row.name for row in ALGORITHMS])
+by_case = pytest.mark.parametrize("index", range(len(CASES)), ids=[case.name for case in CASES])
+
+
+def able(algorithm, shape):
+    return BY_NAME[algorithm].refuse(shape) is None
+
+
+def assert_right(got, expected, algorithm, scale=1.0):
+    """Bit for bit where the algorithm is exact on whole numbers, within its error otherwise."""
+    if algorithm in EXACT:
+        np.testing.assert_array_equal(got, expected, strict=False)
+    else:
+        np.testing.assert_allclose(got, expected, rtol=0, atol=REWRITTEN_ULPS * np.finfo(got.dtype).eps * scale)
+
+
+def scale_of(x, weight, case):
+    sums = reference.conv2d(abs(x), abs(weight), **case.parameters)
+    return float(sums.max(initial=1))
+
+
+@by_case
+@by_layout
+@by_dtype
+@by_algorithm
+def test_whole_numbers(index, layout, dtype, algorithm, isa):
+    case = CASES[index]
+    x, weight, bias, expected = whole_numbers(index)
+    if not able(algorithm, shape_of(case, layout)):
+        with pytest.raises(ValueError, match=f"algorithm '{algorithm}' cannot do this shape"):
+            fc.conv2d(to_layout(x, layout).astype(dtype), to_layout(weight, layout).astype(dtype), layout=layout,
+                      algorithm=algorithm, **case.parameters)  # fmt: skip
+        return
+    out = poison(to_layout(expected, layout).shape, dtype)
+    got = fc.conv2d(to_layout(x, layout).astype(dtype), to_layout(weight, layout).astype(dtype), bias.astype(dtype),
+                    layout=layout, algorithm=algorithm, out=out, **case.parameters)  # fmt: skip
+    assert got is out
+    assert_right(got, to_layout(expected, layout), algorithm, scale_of(x, weight, case))
+
+
+SOME = [i for i, case in enumerate(CASES) if case.name in
+        {"1x1", "3x3-padded", "3x3-strided", "dilated", "groups", "depthwise", "9-pixels", "9-pixels-many-filters",
+         "k-beyond-a-block", "no-channels"}]  # fmt: skip
+by_some = pytest.mark.parametrize("index", SOME, ids=[CASES[i].name for i in SOME])
+
+
+@by_some
+@by_layout
+@by_algorithm
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+def test_relu_and_bias(index, layout, algorithm, bias, isa):
+    case = CASES[index]
+    x, weight, bias, expected = whole_numbers(index, bias, "relu")
+    if able(algorithm, shape_of(case, layout)):
+        got = fc.conv2d(*(None if a is None else to_layout(a, layout).astype(np.float32) if a.ndim == 4 else
+                          a.astype(np.float32) for a in (x, weight, bias)), activation="relu", layout=layout,
+                        algorithm=algorithm, **case.parameters)  # fmt: skip
+        assert_right(got, to_layout(expected, layout), algorithm, scale_of(x, weight, case))
+        assert not np.signbit(got).any()  # relu gives +0, never -0
+
+
+@by_some
+@by_layout
+@by_dtype
+@by_algorithm
+def test_reals_within_the_error_bound(index, layout, dtype, algorithm, isa):
+    """|error| <= gamma * (|x| * |weight| + |bias|), the reference in twice the precision."""
+    case = CASES[index]
+    if not able(algorithm, shape_of(case, layout)):
+        return
+    x, weight, bias = reals(case.x, 1, dtype), reals(case.weight, 2, dtype), reals(case.weight[:1], 3, dtype)
+    wide = [a.astype(np.float64 if dtype == np.float32 else np.longdouble) for a in (x, weight, bias)]
+    expected = reference.conv2d(*wide, **case.parameters)
+    sums = reference.conv2d(*(abs(a) for a in wide), **case.parameters)
+    got = fc.conv2d(to_layout(x, layout), to_layout(weight, layout), bias, layout=layout, algorithm=algorithm,
+                    **case.parameters)  # fmt: skip
+    terms = int(np.prod(case.weight[1:])) + 1
+    bound = gamma(terms, dtype) * sums if BY_NAME[algorithm].strict else REWRITTEN_ULPS * np.finfo(dtype).eps * (
+        sums.max(axis=(1, 2, 3), keepdims=True))  # fmt: skip
+    assert (abs(got - to_layout(expected, layout)) <= to_layout(np.broadcast_to(bound, sums.shape), layout)).all()
+
+
+MEMORY_CASES = [Case("3x3", (2, 17, 6, 7), (5, 17, 3, 3), {"padding": 1, "stride": (1, 2)}),
+                Case("1x1", (2, 6, 6, 7), (20, 6, 1, 1)),
+                Case("depthwise", (1, 6, 6, 7), (6, 1, 3, 3), {"groups": 6})]  # fmt: skip
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("case", MEMORY_CASES, ids=lambda case: case.name)
+@by_layout
+@by_dtype
+@by_algorithm
+def test_any_memory_layout_and_unchanged_inputs(memory, case, layout, dtype, algorithm, isa):
+    """Strides, alignment and writeability of the arguments change no bit of the result, nor the call them."""
+    if not able(algorithm, shape_of(case, layout)):
+        return
+    x, weight, bias = (whole(s, i) for i, s in enumerate((case.x, case.weight, case.weight[:1])))
+    expected = to_layout(reference.conv2d(x, weight, bias, **case.parameters), layout)
+    plain = [to_layout(a, layout).astype(dtype) for a in (x, weight)] + [bias.astype(dtype)]
+    arguments = [MEMORY[memory](a) for a in plain]
+    got = fc.conv2d(*arguments, layout=layout, algorithm=algorithm, **case.parameters)
+    assert_right(got, expected, algorithm, scale_of(x, weight, case))
+    assert got.flags.c_contiguous
+    for after, before in zip(arguments, plain, strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
+@by_algorithm
+@by_dtype
+def test_channels_last_memory_passed_as_nchw(algorithm, dtype, isa):
+    """What torch calls channels_last: NCHW axes over NHWC memory; and the reverse."""
+    case = Case("", (2, 20, 7, 9), (33, 20, 3, 3), {"padding": 1})
+    x, weight = whole(case.x, 1), whole(case.weight, 2)
+    expected = reference.conv2d(x, weight, **case.parameters)
+    for layout, order in (("NCHW", (0, 2, 3, 1)), ("NHWC", (0, 3, 1, 2))):
+        arguments = [laid_out(to_layout(a, layout).astype(dtype), order) for a in (x, weight)]
+        got = fc.conv2d(*arguments, layout=layout, algorithm=algorithm, **case.parameters)
+        assert_right(got, to_layout(expected, layout), algorithm, scale_of(x, weight, case))
+
+
+@by_algorithm
+@by_layout
+def test_zero_strides(algorithm, layout, isa):
+    """np.broadcast_to: one value, row or image repeated."""
+    case = Case("", (3, 5, 6, 7), (4, 5, 3, 3), {"padding": 1})
+    x = np.broadcast_to(whole((1, 5, 1, 7), 1), case.x)
+    weight, bias = np.broadcast_to(whole((4, 1, 1, 1), 2), case.weight), np.broadcast_to(whole((1,), 3), (4,))
+    expected = reference.conv2d(x, weight, bias, **case.parameters)
+
+    def repeated(array):
+        first = array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)]
+        view = np.broadcast_to(first.astype(np.float32), array.shape)
+        return view if array.ndim == 1 or layout == "NCHW" else np.moveaxis(view, 1, 3)
+
+    got = fc.conv2d(repeated(x), repeated(weight), repeated(bias), layout=layout, algorithm=algorithm,
+                    **case.parameters)  # fmt: skip
+    assert_right(got, to_layout(expected, layout), algorithm, scale_of(x, weight, case))
+
+
+@by_algorithm
+@by_layout
+@pytest.mark.parametrize("stride", [4, 0, -8, 20, 12345678])
+def test_odd_strides_on_axes_of_length_one(algorithm, layout, stride, isa):
+    """The strides of an axis of length 1 mean nothing: oneDNN#5942 crashed on them."""
+    x, weight = whole((1, 5, 1, 1), 1), whole((1, 5, 1, 1), 2)
+    x32, weight32 = to_layout(x, layout).astype(np.float32), to_layout(weight, layout).astype(np.float32)
+
+    def odd(array):
+        strides = [stride if size == 1 else step for size, step in zip(array.shape, array.strides, strict=True)]
+        return np.lib.stride_tricks.as_strided(array, strides=strides)
+
+    got = fc.conv2d(odd(x32), odd(weight32), padding=1, layout=layout, algorithm=algorithm)
+    assert_right(got, to_layout(reference.conv2d(x, weight, padding=1), layout), algorithm, 45)
+
+
+@by_algorithm
+def test_weight_views_of_the_issue_threads(algorithm):
+    """pytorch#55781: w[..., ::2]; pytorch#14677: w = transpose(3, 2, 0, 1) and x with NHWC strides."""
+    x, weight = whole((4, 16, 8, 8), 1), whole((32, 16, 1, 4), 2)
+    got = fc.conv2d(x.astype(np.float32), weight.astype(np.float32)[..., ::2], algorithm=algorithm)
+    assert_right(got, reference.conv2d(x, weight[..., ::2]), algorithm, 300)
+    x, weight = whole((1, 26, 26, 2), 1), whole((3, 3, 2, 16), 2)
+    got = fc.conv2d(x.astype(np.float32).transpose(0, 3, 1, 2), weight.astype(np.float32).transpose(3, 2, 0, 1),
+                    padding=1, algorithm=algorithm)  # fmt: skip
+    expected = reference.conv2d(x.transpose(0, 3, 1, 2), weight.transpose(3, 2, 0, 1), padding=1)
+    assert_right(got, expected, algorithm, 200)
+
+
+@by_algorithm
+@by_layout
+def test_x_and_weight_are_one_object(algorithm, layout):
+    a = whole((4, 4, 4, 4), 1)
+    same = a.astype(np.float32)
+    got = fc.conv2d(same, same, layout=layout, algorithm=algorithm)
+    assert_right(got, reference.conv2d(a, a, layout=layout), algorithm, 600)
+
+
+# --- values that are not numbers
+
+
+@pytest.mark.parametrize("algorithm", [row.name for row in ALGORITHMS if row.strict])
+@by_layout
+@by_dtype
+def test_nan_reaches_its_receptive_field_only(algorithm, layout, dtype, isa):
+    """One NaN in x: exactly the outputs that multiply it are NaN. relu keeps it. Nothing raises a warning."""
+    case = Case("", (2, 3, 11, 12), (5, 3, 3, 3), {"padding": 1, "stride": 2})
+    x, weight = whole(case.x, 1), 1 + abs(whole(case.weight, 2))
+    expected = reference.conv2d(x, weight, activation="relu", **case.parameters)
+    touched = np.zeros(case.x, np.int64)
+    touched[1, 2, 4, 7] = 1
+    touched = reference.conv2d(touched, weight, **case.parameters) != 0
+    x = x.astype(dtype)
+    x[1, 2, 4, 7] = np.nan
+    got = fc.conv2d(to_layout(x, layout), to_layout(weight, layout).astype(dtype), activation="relu", layout=layout,
+                    algorithm=algorithm, **case.parameters)  # fmt: skip
+    assert touched.any()
+    np.testing.assert_array_equal(got, to_layout(np.where(touched, np.nan, expected), layout))
+
+
+@pytest.mark.parametrize("algorithm", [row.name for row in ALGORITHMS if row.strict])
+@by_layout
+def test_padding_makes_no_nan_of_an_infinite_weight(algorithm, layout, isa):
+    """A padded pixel takes no part in the sum, so 0 * inf does not arise there."""
+    x, weight = np.ones((1, 2, 4, 4), np.float32), np.ones((3, 2, 3, 3), np.float32)
+    weight[1, 0, 0, 0] = np.inf
+    got = fc.conv2d(to_layout(x, layout), to_layout(weight, layout), padding=1, layout=layout, algorithm=algorithm)
+    got = got if layout == "NCHW" else np.moveaxis(got, 3, 1)
+    expected = reference.conv2d(np.ones_like(x), np.ones_like(weight), padding=1)
+    expected[0, 1, 1:, 1:] = np.inf  # the tap (0, 0) lies inside the image for p, q >= 1
+    np.testing.assert_array_equal(got, expected)
+
+
+@by_algorithm
+def test_overflow_gives_infinity(algorithm):
+    largest = np.full((1, 2, 4, 4), np.finfo(np.float32).max)
+    got = fc.conv2d(largest, np.full((1, 2, 3, 3), np.float32(2)), algorithm=algorithm)
+    assert not np.isfinite(got).any()
+    if BY_NAME[algorithm].strict:
+        assert np.isposinf(got).all()
+
+
+# --- identities
+
+
+@by_algorithm
+def test_parts_of_a_call_are_the_call(algorithm):
+    """Images one by one, channels permuted, groups as calls of their own, a stride as a part of stride 1, padding as
+    np.pad, a filter embedded in zeros: all the same numbers."""
+    x, weight = whole((3, 6, 9, 8), 1).astype(np.float32), whole((4, 6, 3, 3), 2).astype(np.float32)
+    scale = scale_of(x, weight, Case("", x.shape, weight.shape, {"padding": 1}))
+    full = fc.conv2d(x, weight, padding=1, algorithm=algorithm)
+    singly = np.concatenate([fc.conv2d(x[i : i + 1], weight, padding=1, algorithm=algorithm) for i in range(3)])
+    assert_right(singly, full, algorithm, scale)
+    order = np.random.default_rng(0).permutation(6)
+    assert_right(fc.conv2d(x[:, order], weight[:, order], padding=1, algorithm=algorithm), full, algorithm, scale)
+    explicit = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    assert_right(fc.conv2d(explicit, weight, algorithm=algorithm), full, algorithm, scale)
+    for shape, parameters, same in (
+        (weight.shape, {"stride": 2, "padding": 1}, lambda: full[:, :, ::2, ::2]),
+        ((4, 6, 5, 5), {"padding": 2}, lambda: full),
+    ):
+        if able(algorithm, shape_of(Case("", x.shape, shape, parameters))):
+            inner = np.pad(weight, ((0, 0), (0, 0), (1, 1), (1, 1))) if shape[2] == 5 else weight
+            assert_right(fc.conv2d(x, inner, algorithm=algorithm, **parameters), same(), algorithm, scale)
+    if able(algorithm, shape_of(Case("", x.shape, (4, 3, 3, 3), {"groups": 2}))):
+        halves = [fc.conv2d(x[:, c], weight[k, c], algorithm=algorithm)
+                  for c, k in ((slice(3), slice(2)), (slice(3, 6), slice(2, 4)))]  # fmt: skip
+        grouped = np.concatenate([weight[:2, :3], weight[2:, 3:]])
+        assert_right(fc.conv2d(x, grouped, groups=2, algorithm=algorithm), np.concatenate(halves, 1), algorithm, scale)
+
+
+# --- the call as a whole, drawn
+
+axis = st.fixed_dictionaries(
+    {"output": st.integers(1, 12), "kernel": st.integers(1, 5), "stride": st.integers(1, 3),
+     "dilation": st.integers(1, 3), "rest": st.integers(0, 2), "before": st.integers(0, 4),
+     "after": st.integers(0, 4)})  # fmt: skip
+memory_4d = st.fixed_dictionaries(
+    {"order": st.permutations(range(4)), "steps": st.tuples(*[st.sampled_from([1, 1, 2, -1])] * 4),
+     "offset": st.integers(0, 7)})  # fmt: skip
+
+
+@given(
+    h=axis, w=axis, images=st.integers(0, 3), groups=st.integers(1, 3), channels=st.integers(0, 9),
+    filters=st.integers(0, 40), bias=st.booleans(), relu=st.booleans(), layout=st.sampled_from(LAYOUTS),
+    dtype=st.sampled_from(DTYPES), isa=st.sampled_from(ISAS), algorithm=st.sampled_from(ALGORITHMS),
+    x_memory=memory_4d, weight_memory=memory_4d, planned=st.booleans(), team=st.integers(1, 3),
+    blocks=st.none() | st.tuples(st.integers(1, 100), st.integers(1, 100), st.integers(1, 100)),
+    seed=st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_any_call(h, w, images, groups, channels, filters, bias, relu, layout, dtype, isa, algorithm, x_memory,
+                  weight_memory, planned, team, blocks, seed):  # fmt: skip
+    """The input's size follows from the output's, so that no draw is thrown away."""
+    sizes, sides = [], []
+    for a in (h, w):
+        padded = (a["output"] - 1) * a["stride"] + a["dilation"] * (a["kernel"] - 1) + 1
+        before = min(a["before"], padded)
+        after = min(a["after"], padded - before)
+        sizes.append(padded - before - after + min(a["rest"], a["stride"] - 1))
+        sides.append((before, after))
+    case = Case("", (images, groups * channels, *sizes), (groups * filters, channels, h["kernel"], w["kernel"]),
+                {"stride": (h["stride"], w["stride"]), "dilation": (h["dilation"], w["dilation"]),
+                 "padding": tuple(sides), "groups": groups})  # fmt: skip
+    if not able(algorithm.name, shape_of(case, layout)):
+        return
+    x, weight = whole(case.x, seed), whole(case.weight, seed + 1)
+    bias = whole(case.weight[:1], seed + 2) if bias else None
+    activation = "relu" if relu else None
+    expected = reference.conv2d(x, weight, bias, activation=activation, **case.parameters)
+    in_memory = [laid_out(to_layout(a, layout).astype(dtype), **memory)
+                 for a, memory in ((x, x_memory), (weight, weight_memory))]  # fmt: skip
+    call = {"activation": activation, "layout": layout, "algorithm": algorithm.name, "num_threads": team,
+            "blocking": fc.Blocking(*blocks) if blocks and algorithm.takes_blocking else None,
+            **case.parameters}  # fmt: skip
+    bias = None if bias is None else bias.astype(dtype)
+    with use_isa(isa):
+        if planned:
+            got = fc.plan_conv2d(in_memory[0].shape, in_memory[1], bias, **call)(in_memory[0], num_threads=team)
+        else:
+            got = fc.conv2d(*in_memory, bias, **call)
+    assert got.dtype == dtype
+    assert got.flags.c_contiguous
+    assert_right(got, to_layout(expected, layout), algorithm.name, scale_of(x, weight, case))
