@@ -8,7 +8,8 @@
  *
  *   lower_rows     dst[pixel][k]   a row is runs of neighbouring channels: fast where x is channels-last
  *   lower_columns  dst[k][pixel]   a row is runs of neighbouring pixels: fast where x's rows are contiguous,
- *                                  padded with zeros to `width`
+ *                                  in strips of `width` as pack's, the last padded with zeros; each strip
+ *                                  has a vector of room behind it
  *
  * Both take any strides; x_strides are those of (n, c, h, w) in bytes and x points at the group's first
  * channel. Both walk the pixels one output row at a time. Called by fastconv/_loops/im2col.pyx. */
@@ -38,9 +39,15 @@ INLINE void zero_run(char *dst, intptr_t n) {
     for (; n > 0; n--, dst += sizeof(real)) store1(dst, 0);
 }
 
-INLINE void copy_run(char *dst, const char *src, intptr_t n) {
-    for (; n >= LANES; n -= LANES, dst += sizeof(vec), src += sizeof(vec)) store(dst, load(src));
-    copy_n(dst, src, n);
+/* Runs are copied in whole vectors. The last may write past the run, over what is written next or over the
+ * gap at the row's end, and read past it, but never past `limit`: see read_limit. */
+INLINE void copy_run(char *dst, const char *src, intptr_t n, const char *limit) {
+    for (; n > 0; n -= LANES, dst += sizeof(vec), src += sizeof(vec)) {
+        if (n >= LANES || src + sizeof(vec) <= limit)
+            store(dst, load(src));
+        else
+            copy_n(dst, src, n);
+    }
 }
 
 /* The even lanes of the two vectors at src: every second element of 2 * LANES. */
@@ -50,18 +57,29 @@ INLINE vec load_even(const char *src) {
     return __builtin_shuffle(load(src), load(src + sizeof(vec)), even);
 }
 
-INLINE void gather_run(char *dst, const char *src, intptr_t step, intptr_t n) {
-    const intptr_t v = sizeof(vec);
+INLINE void gather_run(char *dst, const char *src, intptr_t step, intptr_t n, const char *limit) {
+    const intptr_t v = sizeof(vec), stride = step / (intptr_t)sizeof(real);
+    const int shuffled = step == 2 * (intptr_t)sizeof(real) || step == 4 * (intptr_t)sizeof(real);
     vec_index even;
     for (int i = 0; i < LANES; i++) even[i] = 2 * i;
-    /* n > LANES: what is read of the vector lies before the run's last element. */
-    if (step == 2 * sizeof(real)) {
-        for (; n > LANES; n -= LANES, dst += v, src += 2 * v) store(dst, load_even(src));
-    } else if (step == 4 * sizeof(real)) {
-        for (; n > LANES; n -= LANES, dst += v, src += 4 * v)
+    for (; n > 0; n -= LANES, dst += v, src += LANES * step) {
+        if (!shuffled || (n <= LANES && src + stride * v > limit)) {
+            for (intptr_t i = 0; i < (n < LANES ? n : LANES); i++)
+                store1(dst + i * sizeof(real), load1(src + i * step));
+        } else if (stride == 2) {
+            store(dst, load_even(src));
+        } else {
             store(dst, __builtin_shuffle(load_even(src), load_even(src + 2 * v), even));
+        }
     }
-    for (; n > 0; n--, dst += sizeof(real), src += step) store1(dst, load1(src));
+}
+
+/* The end of x if a row of dst has room for a vector behind it, so that copies may overshoot; otherwise
+ * NULL, which keeps them exact. */
+INLINE const char *read_limit(const fc_geometry *g, const void *x, const intptr_t *x_strides, int roomy) {
+    if (!roomy || x_strides[0] < 0 || x_strides[1] < 0 || x_strides[2] < 0 || x_strides[3] < 0) return 0;
+    return (const char *)x + (g->N - 1) * x_strides[0] + (g->C - 1) * x_strides[1] +
+           (g->H - 1) * x_strides[2] + (g->W - 1) * x_strides[3] + sizeof(real);
 }
 
 INLINE intptr_t clamp(intptr_t value, intptr_t low, intptr_t high) {
@@ -103,6 +121,7 @@ static void lower_rows(const fc_geometry *g, const void *x, const intptr_t *x_st
     }
     /* A run is the channels of one tap, or of the S taps of a filter row where they touch: one pixel's
      * run starts `step` bytes behind its neighbour's. */
+    const char *limit = read_limit(g, x, x_strides, dst_row >= (k1 - k0) * size + (intptr_t)sizeof(vec));
     const int joined = g->dilation_w == 1 && xw == g->C * size;
     const intptr_t taps = joined ? g->S : 1, run = taps * g->C, step = g->stride_w * xw;
     for (intptr_t k = k0, length; k < k1; k += length) {
@@ -122,13 +141,13 @@ static void lower_rows(const fc_geometry *g, const void *x, const intptr_t *x_st
                 if (h < 0 || h >= g->H) {
                     zero_run(to, length);
                 } else if (q >= low && q < high) {
-                    copy_run(to, src, length);
+                    copy_run(to, src, length, limit);
                 } else { /* w may lie outside by whole taps: clip the run to the image */
                     const intptr_t w = q * g->stride_w + dw;
                     const intptr_t start = clamp(-w * g->C - from, 0, length);
                     const intptr_t stop = clamp((g->W - w) * g->C - from, start, length);
                     zero_run(to, start);
-                    copy_run(to + start * size, src + start * size, stop - start);
+                    copy_run(to + start * size, src + start * size, stop - start, limit);
                     zero_run(to + stop * size, length - stop);
                 }
             }
@@ -141,6 +160,7 @@ static void lower_columns(const fc_geometry *g, const void *x, const intptr_t *x
                           intptr_t width, intptr_t dst_strip) {
     const intptr_t xn = x_strides[0], xc = x_strides[1], xh = x_strides[2], xw = x_strides[3];
     const intptr_t size = sizeof(real), step = g->stride_w * xw;
+    const char *limit = read_limit(g, x, x_strides, 1);
     const intptr_t first_n = pixel / g->Q / g->P, first_p = pixel / g->Q % g->P, first_q = pixel % g->Q;
     const intptr_t tap = g->channels_last ? k0 / g->C : k0 % (g->R * g->S);
     intptr_t c = g->channels_last ? k0 % g->C : k0 / (g->R * g->S), r = tap / g->S, s = tap % g->S;
@@ -164,9 +184,9 @@ static void lower_columns(const fc_geometry *g, const void *x, const intptr_t *x
                 const char *src = plane + n * xn + h * xh + (q + start) * step;
                 zero_run(to, start);
                 if (step == size)
-                    copy_run(to + start * size, src, stop - start);
+                    copy_run(to + start * size, src, stop - start, limit);
                 else
-                    gather_run(to + start * size, src, step, stop - start);
+                    gather_run(to + start * size, src, step, stop - start, limit);
                 zero_run(to + stop * size, length - stop);
             }
             if ((q += length) == g->Q) {

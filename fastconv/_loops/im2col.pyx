@@ -33,14 +33,15 @@ cdef extern from "platform.h" nogil:
     void fc_restore_fp(fc_fp_state state)
 
 # A block of pixels: 56 rows of A as in gemm.pyx; 256 columns of B, which with k = 1024 are 1 MB and are
-# fetched ahead of use. K is cut as well while there are fewer than 8 chunks, but not below 128 channels: each
-# part lowers its pixels again, which costs 6 % of the product there (Zen 4, 2026-11).
+# fetched ahead of use. K is cut as well while there are fewer than 8 chunks, but not below 256 channels: each
+# part lowers its pixels again, which costs up to a tenth of the product there (Zen 4, 2026-11).
 cdef enum:
     LINE = 64
     STRIP_GAP = 128       # as in gemm.pyx
     PIXEL_COLUMNS = 256
     LEAST_CHUNKS = 8
-    LEAST_CHANNELS = 128
+    LEAST_CHANNELS = 256
+    LONG_SUM = 1024       # 512 -> 512 at 14 pixels: 98 against 79 GF/s; 64 -> 64 at 224: 83 against 91
 
 cdef struct Im2col:
     const fc_kernels *kernels
@@ -80,8 +81,9 @@ cdef void set_up(Im2col *p, bytes geometry, Py_ssize_t itemsize, blocking):
         blocks.mc, blocks.nc, blocks.kc = blocking.mc, blocking.nc, blocking.kc
     p.depth = p.g.R * p.g.S * p.g.C
     p.kc = balanced(p.depth, blocks.kc)
-    # Vectors along the pixels unless that leaves more of them empty than vectors along K do.
-    p.along_k = p.g.channels_last or (
+    # Vectors along the pixels, unless the sum is so long that transposing the result at its end costs less
+    # than the macro-kernel gains, or that leaves more of them empty than vectors along K do.
+    p.along_k = p.g.channels_last or p.depth >= LONG_SUM or (
         filled(p.g.P * p.g.Q, kernels.lanes) < 0.9 * filled(p.g.K, kernels.lanes))
     p.transposed = p.along_k and not p.g.channels_last
     p.images = 1 if p.along_k and not p.transposed else p.g.N
@@ -239,6 +241,10 @@ def forward(bytes geometry, cnp.ndarray x, cnp.ndarray packed, bias, cnp.ndarray
         p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[3], strides[1], strides[2]
     else:
         p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[1], strides[2], strides[3]
+    if p.g.R == 1 and p.g.S == 1 and p.g.P == p.g.H and p.g.Q == p.g.W and p.x_strides[2] == p.g.W * p.x_strides[3]:
+        # A 1x1 filter at stride 1 sees one long row of pixels.
+        p.g.W = p.g.Q = p.g.H * p.g.W
+        p.g.H = p.g.P = 1
     p.weights = cnp.PyArray_BYTES(packed)
     p.bias = NULL if bias is None else cnp.PyArray_BYTES(<cnp.ndarray>bias)
     p.y = cnp.PyArray_BYTES(y)
