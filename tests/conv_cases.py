@@ -83,8 +83,8 @@ CASES = [
     Case("pytorch-nosplit", (1, 2, 20, 200), (2, 2, 8, 8)),
 ]
 # benchdnn's shapes_regression_small_spatial: the image is smaller than the kernel, outputs come from padding only.
-CASES += [
-    Case(f"small-spatial-{axis}{size}-{kernel}p{pad}", *shapes, {"padding": padding})
+SMALL = [
+    Case(f"{axis}{size}-kernel{kernel}-padding{pad}", *shapes, {"padding": padding})
     for size in range(1, 6)
     for kernel in (1, 3, 5)
     for pad in range(5)

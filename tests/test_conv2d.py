@@ -5,7 +5,7 @@ The algorithms are the rows of fastconv.algorithms.ALGORITHMS: a new row is test
 
 import numpy as np
 import pytest
-from conv_cases import CASES, Case, shape_of, to_layout, whole_numbers
+from conv_cases import CASES, SMALL, Case, shape_of, to_layout, whole_numbers
 from hypothesis import given
 from hypothesis import strategies as st
 from support import DTYPES, ISAS, LAYOUTS, MEMORY, dtype_name, gamma, laid_out, poison, reals, use_isa, whole
@@ -58,6 +58,19 @@ def test_whole_numbers(index, layout, dtype, algorithm, isa):
                     layout=layout, algorithm=algorithm, out=out, **case.parameters)  # fmt: skip
     assert got is out
     assert_right(got, to_layout(expected, layout), algorithm, scale_of(x, weight, case))
+
+
+@by_layout
+@by_dtype
+@by_algorithm
+def test_images_smaller_than_the_kernel(layout, dtype, algorithm, isa):
+    for case in SMALL:
+        if able(algorithm, shape_of(case, layout)):
+            x, weight, bias = whole(case.x, 1), whole(case.weight, 2), whole(case.weight[:1], 3)
+            arguments = to_layout(x, layout).astype(dtype), to_layout(weight, layout).astype(dtype), bias.astype(dtype)
+            got = fc.conv2d(*arguments, layout=layout, algorithm=algorithm, **case.parameters)
+            expected = to_layout(reference.conv2d(x, weight, bias, **case.parameters), layout)
+            assert_right(got, expected, algorithm, scale_of(x, weight, case))
 
 
 SOME = [i for i, case in enumerate(CASES) if case.name in

@@ -77,16 +77,18 @@ def test_zero_beta_never_reads_c_and_zero_alpha_never_a_or_b(shape, dtype, algor
     np.testing.assert_array_equal(fc.gemm(nan_a, infinite_b, nan, alpha=0, beta=0, algorithm=algorithm), 0 * c)
 
 
-@pytest.mark.parametrize("memory_a", MEMORY)
-@pytest.mark.parametrize("memory_b", MEMORY)
+@pytest.mark.parametrize("memory", MEMORY)
 @by_dtype
 @by_algorithm
-@pytest.mark.parametrize("shape", [(1, 37, 19), (7, 37, 19), (45, 1, 21), (31, 150, 26)], ids=str)
-def test_any_memory_layout(shape, memory_a, memory_b, dtype, algorithm, isa):
-    a, b, c = operands(*shape)
-    expected = reference.gemm(a, b, c, beta=2)
-    a, b, c = MEMORY[memory_a](a.astype(dtype)), MEMORY[memory_b](b.astype(dtype)), MEMORY[memory_b](c.astype(dtype))
-    np.testing.assert_array_equal(fc.gemm(a, b, c, beta=2, algorithm=algorithm), expected)
+def test_any_memory_layout(memory, dtype, algorithm, isa):
+    for shape in ((1, 37, 19), (7, 37, 19), (45, 1, 21), (31, 150, 26)):
+        a, b, c = operands(*shape)
+        expected = reference.gemm(a, b, c, beta=2)
+        for of_b in MEMORY.values():
+            arguments = MEMORY[memory](a.astype(dtype)), of_b(b.astype(dtype)), of_b(c.astype(dtype))
+            np.testing.assert_array_equal(fc.gemm(*arguments, beta=2, algorithm=algorithm), expected)
+            for after, before in zip(arguments, (a, b, c), strict=True):
+                np.testing.assert_array_equal(after, before)
 
 
 @by_algorithm

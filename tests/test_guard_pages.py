@@ -1,0 +1,96 @@
+"""No nest reads or writes outside its arrays: every argument ends, or begins, at a page that may not be touched.
+A stray access kills the process, so each ISA runs in one of its own: this file as a program."""
+
+import ctypes
+import itertools
+import mmap
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from fastconv.products import ALGORITHMS as PRODUCTS
+from support import ISAS, ROOT, whole
+
+import fastconv as fc
+from fastconv import reference
+from fastconv.algorithms import ALGORITHMS
+
+PAGE = mmap.PAGESIZE
+CONVOLUTIONS = [
+    ((2, 5, 7, 9), (11, 5, 3, 3), {"padding": 1}),
+    ((1, 3, 6, 6), (20, 3, 3, 3), {"padding": 1, "stride": 2}),
+    ((1, 19, 5, 5), (33, 19, 1, 1), {}),
+    ((1, 33, 7, 7), (65, 33, 1, 1), {}),
+    ((1, 16, 3, 3), (40, 16, 3, 3), {"padding": 1}),
+    ((1, 4, 9, 8), (4, 1, 3, 3), {"groups": 4}),
+    ((1, 2, 9, 8), (3, 2, 2, 3), {"dilation": 2}),
+]
+kept = []
+
+
+def fenced(array, at_end):
+    """The array in memory of its own that ends (or begins) where a forbidden page begins (or ends)."""
+    pages = -(-array.nbytes // PAGE) + 2
+    memory = mmap.mmap(-1, pages * PAGE)
+    kept.append(memory)
+    whole_map = np.frombuffer(memory, np.uint8)
+    start = (pages - 1) * PAGE - array.nbytes if at_end else PAGE
+    fence = whole_map.ctypes.data + ((pages - 1) * PAGE if at_end else 0)
+    view = whole_map[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    view[...] = array
+    if ctypes.CDLL(None, use_errno=True).mprotect(ctypes.c_void_p(fence), ctypes.c_size_t(PAGE), 0):
+        raise OSError(ctypes.get_errno(), "mprotect")
+    return view
+
+
+def run_everything():
+    """Calls with fenced arguments; the number of them."""
+    calls = 0
+    for dtype, at_end in itertools.product((np.float32, np.float64), (True, False)):
+        for m, n, k in itertools.product((1, 5, 15, 61), (1, 7, 33, 140), (1, 9, 40)):
+            a, b = whole((m, k), 1), whole((k, n), 2)
+            expected = a @ b
+            out = fenced(np.zeros((m, n), dtype), at_end)
+            for ta, tb in itertools.product((False, True), repeat=2):
+                fenced_a = fenced((a.T if ta else a).astype(dtype), at_end)
+                fenced_b = fenced((b.T if tb else b).astype(dtype), at_end)
+                for algorithm in PRODUCTS:
+                    fc.gemm(fenced_a, fenced_b, out=out, trans_a=ta, trans_b=tb, algorithm=algorithm)
+                    np.testing.assert_array_equal(out, expected)
+                    calls += 1
+        for (x, weight, parameters), layout in itertools.product(CONVOLUTIONS, ("NCHW", "NHWC")):
+            x, weight, bias = whole(x, 1), whole(weight, 2), whole(weight[:1], 3)
+            expected = reference.conv2d(x, weight, bias, **parameters)
+            if layout == "NHWC":
+                x, weight, expected = (np.moveaxis(array, 1, 3) for array in (x, weight, expected))
+            x, weight, bias = (fenced(array.astype(dtype), at_end) for array in (x, weight, bias))
+            out = fenced(np.zeros(expected.shape, dtype), at_end)
+            able = {row.name for row in fc.explain_conv2d(x.shape, weight.shape, layout=layout, **parameters).rows
+                    if row.refusal is None}  # fmt: skip
+            for row in ALGORITHMS:
+                if row.name in able:
+                    fc.conv2d(x, weight, bias, layout=layout, algorithm=row.name, out=out, **parameters)
+                    if row.strict:
+                        np.testing.assert_array_equal(out, expected)
+                    calls += 1
+            lowering = {name: value for name, value in parameters.items() if name != "groups"} | {"layout": layout}
+            size = weight.shape[2:] if layout == "NCHW" else weight.shape[1:3]
+            cols = fc.im2col(x, size, **lowering)
+            np.testing.assert_array_equal(cols, reference.im2col(x, size, **lowering))
+            fc.col2im(fenced(cols, at_end), x.shape, size, **lowering)
+            calls += 2
+    return calls
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_nothing_outside_the_arrays_is_touched(isa):
+    environment = {**os.environ, "FASTCONV_ISA": isa, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 1000
+
+
+if __name__ == "__main__":
+    print(run_everything())
