@@ -92,5 +92,17 @@ def test_nothing_outside_the_arrays_is_touched(isa):
     assert int(done.stdout) > 1000
 
 
+def test_the_guard_guards():
+    """A read of one element too many dies here, so the test above would notice it."""
+    code = (
+        "import numpy as np, test_guard_pages as g; a = g.fenced(np.ones(3, np.float32), True); print(flush=True);"
+        "np.lib.stride_tricks.as_strided(a, (4,)).sum()"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "\n"
+    assert done.returncode < 0
+
+
 if __name__ == "__main__":
     print(run_everything())
