@@ -1,14 +1,16 @@
-"""Builds fastconv: every row of csrc/isa.def for both dtypes, then the Cython modules.
+"""Builds fastconv: csrc/kernels.c for every row of csrc/isa.def and both dtypes, then the Cython modules.
 
-All metadata is in pyproject.toml. Environment: FASTCONV_NO_OPENMP=1 builds a serial library; CC and CFLAGS
-are setuptools' own."""
+Metadata is in pyproject.toml. Environment: FASTCONV_NO_OPENMP=1 builds a serial library; CC, CFLAGS and
+LDFLAGS are setuptools' own, and -g in CFLAGS keeps debug information and symbols."""
 
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,120 +19,133 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CCompilerError
+from setuptools.modified import newer_group
 
+DEBUG = "-g" in os.environ.get("CFLAGS", "").split()
+FLAGS = ["-O3", "-std=gnu11"] + ([] if DEBUG else ["-g0"])
 # Kernels: contraction to FMA is wanted, errno and -ffast-math are not. Never -march=native.
-KERNEL_FLAGS = ["-O3", "-ffp-contract=fast", "-fno-math-errno", "-std=gnu11", "-g0"]
-GLUE_FLAGS = ["-O3", "-std=gnu11", "-g0", "-Wno-unused-function"]
-REAL_BYTES = {"f32": 4, "f64": 8}
+KERNEL_FLAGS = [*FLAGS, "-ffp-contract=fast", "-fno-math-errno"]
+GLUE_FLAGS = [*FLAGS, "-Wno-unused-function", "-Wno-unknown-pragmas"]
+STRIP = [] if DEBUG or sys.platform == "darwin" else ["-Wl,--strip-all"]
+OPENMP_FLAGS = [["-fopenmp"]] + ([["-Xpreprocessor", "-fopenmp", "-lomp"]] if sys.platform == "darwin" else [])
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
-MODULES = ["_loops.kernels", "_loops.scratch", "_loops.team", "_loops.naive", "_loops.gemm", "_loops.im2col",
-           "_loops.probe", "products"]
+DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
+CYTHON = {"build_dir": "build/cython", "language_level": 3, "compiler_directives": DIRECTIVES}
+KERNELS = "fastconv._loops.kernels"  # the module that the tables of kernels are linked into
+KERNEL_SOURCES = sorted(str(path) for path in Path("csrc").rglob("*") if path.suffix in (".c", ".h", ".def"))
+GLUE_HEADERS = ["csrc/kernels.h", "csrc/platform.h"]
 
-OPENMP_PROBE = """
-#include <omp.h>
-int main(void) {
-    int n = 0;
+PROGRAM = "#include <Python.h>\nint main(void) { return 0; }\n"
+OPENMP_PROGRAM = """#include <omp.h>
+int main(void) { int n = 0;
 #pragma omp parallel reduction(+ : n)
-    n += 1;
-    return n < 1;
-}
+n += 1;
+return n < 1; }
 """
-
 NO_COMPILER = (
-    "fastconv is compiled when it is installed, and no working C compiler was found (tried: {tried}). "
-    "On Debian or Ubuntu: apt-get install gcc python3-dev. On Fedora: dnf install gcc python3-devel. "
-    "On macOS: xcode-select --install. If a compiler has another name, set CC."
+    "fastconv is compiled when it is installed, and a small C program that includes Python.h could not be "
+    "compiled, linked and run (tried: {tried}). On Debian or Ubuntu: apt-get install gcc python3-dev. On Fedora: "
+    "dnf install gcc python3-devel. On macOS: xcode-select --install. For another compiler, set CC."
 )
 NO_OPENMP = (
-    "fastconv runs on all cores through OpenMP, and {compiler} could not compile, link and run a program that "
-    "uses it. GCC brings OpenMP along (on Debian or Ubuntu: apt-get install gcc); Clang needs libomp "
-    "(apt-get install libomp-dev; on macOS: brew install libomp). To build a library that runs on one core "
-    "instead, set FASTCONV_NO_OPENMP=1."
+    "fastconv runs on all cores through OpenMP, and a program that uses it could not be compiled, linked and run "
+    "(tried: {tried}). GCC brings OpenMP along: on Debian or Ubuntu, apt-get install gcc. Clang needs libomp: "
+    "apt-get install libomp-dev; on macOS, brew install libomp and add its folders to CFLAGS and LDFLAGS. "
+    "FASTCONV_NO_OPENMP=1 builds a library that runs on one core instead."
 )
 
 
 def isa_rows():
     """(name, vector bytes, MR, NV, flags) of the rows of csrc/isa.def for this architecture."""
-    row = re.compile(r'^FC_ISA\((\w+),\s*(\w+),.*?,\s*(\d+),\s*(\d+),\s*(\d+),\s*"(.*)"\)$', re.M)
-    return [
-        (name, vector_bytes, mr, nv, flags.split())
-        for name, architecture, vector_bytes, mr, nv, flags in row.findall(Path("csrc/isa.def").read_text())
-        if architecture == "FC_ANY" or IS_X86
-    ]
+    row = r'^FC_ISA\((\w+),\s*(\w+),.*?,\s*(\d+),\s*(\d+),\s*(\d+),\s*"(.*)"\)$'
+    rows = re.findall(row, Path("csrc/isa.def").read_text(), re.M)
+    return [(name, *tile, flags.split()) for name, where, *tile, flags in rows if where == "FC_ANY" or IS_X86]
 
 
 class Build(build_ext):
     """build_ext that finds the compiler and OpenMP out by trying, and compiles on all cores."""
 
-    def build_extensions(self):
-        command = self.compiler.compiler_so
-        if not self.runs("int main(void) { return 0; }", []):
-            raise CCompilerError(NO_COMPILER.format(tried=command[0]))
-        openmp = [] if os.environ.get("FASTCONV_NO_OPENMP") == "1" else self.openmp_flags()
-        for extension in self.extensions:
-            extension.extra_compile_args = GLUE_FLAGS + openmp
-            extension.extra_link_args = openmp + ([] if sys.platform == "darwin" else ["-Wl,--strip-all"])
-        kernels = next(e for e in self.extensions if e.name == "fastconv._loops.kernels")
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            jobs = [pool.submit(self.compile_kernels, *row, dtype) for row in isa_rows() for dtype in REAL_BYTES]
-            modules = [pool.submit(self.build_extension, e) for e in self.extensions if e is not kernels]
-            kernels.extra_objects = [job.result() for job in jobs]
-            for module in modules:
-                module.result()
-        self.build_extension(kernels)
+    def run(self):
+        """Builds; then drops what an earlier build left in build_lib, or it would get into the wheel."""
+        super().run()
+        if not self.inplace:
+            now = [*self.get_finalized_command("build_py").get_outputs(False), *self.get_outputs()]
+            for path in {*Path(self.build_lib, "fastconv").rglob("*.*")} - {*map(Path, now)}:
+                path.unlink()
 
-    def compile_kernels(self, isa, vector_bytes, mr, nv, flags, dtype):
+    def build_extensions(self):
+        if not self.runs(PROGRAM):
+            raise stop(NO_COMPILER.format(tried=self.compiler.compiler_so[0]))
+        openmp = [] if os.environ.get("FASTCONV_NO_OPENMP") == "1" else self.openmp_flags()
+        command = self.command_file(openmp)
+        kernels = next(extension for extension in self.extensions if extension.name == KERNELS)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            tables = [(*row, real_bytes) for row in isa_rows() for real_bytes in (4, 8)]
+            objects = [pool.submit(self.compile_kernels, command, *table) for table in tables]
+            modules = []
+            for extension in self.extensions:
+                # Cython runs here, in one thread, while the pool's compilers work on what it has made.
+                extension.sources = cythonize(extension, force=self.force or None, **CYTHON)[0].sources
+                extension.extra_compile_args = GLUE_FLAGS + openmp
+                extension.extra_link_args = openmp + STRIP
+                extension.depends = [*extension.depends, "setup.py", command]
+                if extension is not kernels:
+                    modules.append(pool.submit(self.build_extension, extension))
+            kernels.extra_objects = [job.result() for job in objects]
+            self.build_extension(kernels)
+            _ = [job.result() for job in modules]
+
+    def compile_kernels(self, command, isa, vector_bytes, mr, nv, flags, real_bytes):
         """csrc/kernels.c for one ISA and dtype; the path of the object."""
-        macros = [("FC_ISA_NAME", isa), ("FC_VECTOR_BYTES", vector_bytes), ("FC_MR", mr), ("FC_NV", nv),
-                  ("FC_REAL_BYTES", str(REAL_BYTES[dtype]))]
-        folder = str(Path(self.build_temp) / f"{isa}_{dtype}")
-        return self.compiler.compile(["csrc/kernels.c"], output_dir=folder, macros=macros,
-                                     extra_postargs=KERNEL_FLAGS + flags, depends=kernel_sources())[0]
+        folder = f"{self.build_temp}/{isa}_f{8 * real_bytes}"
+        (compiled,) = self.compiler.object_filenames(["csrc/kernels.c"], output_dir=folder)
+        if self.force or newer_group([*KERNEL_SOURCES, "setup.py", command], compiled):
+            macros = [("FC_ISA_NAME", isa), ("FC_VECTOR_BYTES", vector_bytes), ("FC_MR", mr), ("FC_NV", nv),
+                      ("FC_REAL_BYTES", str(real_bytes))]  # fmt: skip
+            flags = KERNEL_FLAGS + flags
+            self.compiler.compile(["csrc/kernels.c"], output_dir=folder, macros=macros, extra_postargs=flags)
+        return compiled
+
+    def command_file(self, openmp):
+        """A file that is as new as the last change of the commands: all that is compiled depends on it."""
+        path = Path(self.build_temp, "command.txt")
+        text = f"{self.compiler.compiler_so}\n{self.compiler.linker_so}\n{openmp} debug={DEBUG}\n"
+        if not path.exists() or path.read_text() != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return str(path)
 
     def openmp_flags(self):
         """The first flags with which a program that uses OpenMP compiles, links and runs."""
-        apple = ["-Xpreprocessor", "-fopenmp", "-lomp"]
-        for flags in [["-fopenmp"]] + ([apple] if sys.platform == "darwin" else []):
-            if self.runs(OPENMP_PROBE, flags):
+        for flags in OPENMP_FLAGS:
+            if self.runs(OPENMP_PROGRAM, flags):
                 return flags
-        raise CCompilerError(NO_OPENMP.format(compiler=self.compiler.compiler_so[0]))
+        raise stop(NO_OPENMP.format(tried=f"{self.compiler.compiler_so[0]} {shlex.join(flags)}"))
 
-    def runs(self, source, flags):
+    def runs(self, source, flags=()):
         """Whether that C program compiles, links and runs."""
         with tempfile.TemporaryDirectory() as folder:
             probe, program = Path(folder, "probe.c"), Path(folder, "probe")
             probe.write_text(source)
-            build = [self.compiler.compiler_so[0], str(probe), "-o", str(program), *flags]
+            flags = [*(f"-I{path}" for path in self.include_dirs), *flags, *shlex.split(os.environ.get("LDFLAGS", ""))]
+            build = [*self.compiler.compiler_so, str(probe), "-o", str(program), *flags]
             try:
                 return all(subprocess.run(c, capture_output=True).returncode == 0 for c in (build, [program]))
             except OSError:
                 return False
 
 
-def kernel_sources():
-    return [str(path) for pattern in ("*.c", "*.h", "*.def", "kernels/*.c") for path in Path("csrc").glob(pattern)]
+def stop(paragraph):
+    """The error that ends the build with that paragraph as its last words."""
+    return CCompilerError("\n\n" + textwrap.fill(paragraph, 100, break_on_hyphens=False) + "\n")
 
 
-def module(name):
-    sources = ["fastconv/" + name.replace(".", "/") + ".pyx"]
-    if name == "_loops.kernels":
-        sources.append("csrc/select.c")
-    return Extension("fastconv." + name, sources, include_dirs=["csrc", numpy.get_include()], depends=kernel_sources(),
-                     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")])
+def module(path):
+    name = ".".join(path.with_suffix("").parts)
+    more, depends = (["csrc/select.c"], KERNEL_SOURCES) if name == KERNELS else ([], GLUE_HEADERS)
+    return Extension(name, [str(path), *more], include_dirs=["csrc", numpy.get_include()], depends=depends,
+                     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")])  # fmt: skip
 
 
-setup(
-    ext_modules=cythonize(
-        [module(name) for name in MODULES],
-        nthreads=os.cpu_count(),
-        build_dir="build/cython",
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": False,
-            "wraparound": False,
-            "cdivision": True,
-            "initializedcheck": False,
-        },
-    ),
-    cmdclass={"build_ext": Build},
-)
+if __name__ == "__main__":
+    setup(ext_modules=[module(path) for path in sorted(Path("fastconv").rglob("*.pyx"))], cmdclass={"build_ext": Build})

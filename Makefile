@@ -1,0 +1,54 @@
+# `make demo` and `make test` need Python >= 3.10, its headers and gcc; everything else goes into .venv.
+#   make demo      build, install, run benchmarks/demo.py: pictures, tables and charts in out/
+#   make test      build, install, run the tests (PYTEST="-k gemm -x" passes options on)
+#   make lint      ruff, cython-lint, clang-format
+#   make package   sdist and wheel in dist/, each installed and tried in a fresh environment
+#   make clean     remove all that make made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# Directories are there for files that go; __pycache__ and libraries built in place are not for pip.
+SOURCES := setup.py pyproject.toml $(shell find csrc fastconv -not -name '*.so' -not -path '*__pycache__*')
+CODE := fastconv tests benchmarks tools setup.py
+
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: demo test lint package clean
+
+demo: $(VENV)/library $(VENV)/extra-bench
+	$(BIN)/python benchmarks/demo.py --out out
+
+# From tests/, so that `import fastconv` finds the installed library: in the checkout's root it would be the
+# sources, with whatever was built in place there.
+test: $(VENV)/library $(VENV)/extra-test
+	cd tests && ../$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/extra-dev
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastconv
+	$(BIN)/clang-format --dry-run -Werror $$(find csrc -name '*.[ch]')
+
+package: $(VENV)/extra-dev
+	$(BIN)/python tools/package.py
+
+clean:
+	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .ruff_cache .hypothesis tests/.hypothesis
+	find fastconv tests benchmarks tools -name __pycache__ -prune -exec rm -rf {} +
+	find fastconv -name '*.so' -delete
+
+$(VENV)/library: $(SOURCES) | $(VENV)/made
+	@echo "Compiling and installing fastconv into $(VENV) (a minute on two cores)"
+	$(PIP) install .
+	@touch $@
+
+$(VENV)/extra-%: pyproject.toml tools/extra.py | $(VENV)/made
+	$(PIP) install $$($(BIN)/python tools/extra.py $*)
+	@touch $@
+
+$(VENV)/made:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@

@@ -1,0 +1,12 @@
+"""Prints the requirements of one extra of pyproject.toml, for `make`: pip alone would build fastconv again."""
+
+import sys
+from pathlib import Path
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    from pip._vendor import tomli as tomllib
+
+project = tomllib.loads(Path(__file__).parent.parent.joinpath("pyproject.toml").read_text(encoding="utf-8"))
+print(*project["project"]["optional-dependencies"][sys.argv[1]], sep="\n")
