@@ -10,12 +10,12 @@ import sys
 
 import numpy as np
 import pytest
-from fastconv.products import ALGORITHMS as PRODUCTS
 from support import ISAS, ROOT, whole
 
 import fastconv as fc
 from fastconv import reference
 from fastconv.algorithms import ALGORITHMS
+from fastconv.products import ALGORITHMS as PRODUCTS
 
 PAGE = mmap.PAGESIZE
 CONVOLUTIONS = [

@@ -1,0 +1,51 @@
+"""row 49: inside a nest subnormal numbers are zeros, unless set_flush_denormals(False); outside it, in the calling
+Python thread, nothing changes."""
+
+import numpy as np
+import pytest
+from support import DTYPES, dtype_name
+
+import fastconv as fc
+from fastconv.algorithms import ALGORITHMS
+
+CALLS = {
+    **{f"gemm-{name}": lambda a, b, name=name: fc.gemm(a, b, algorithm=name, num_threads=2)
+       for name in ("naive", "blocked", "packed")},
+    "gemm-one-row": lambda a, b: fc.gemm(a[:1], b),
+    "gemm-dots": lambda a, b: fc.gemm(a[:2], np.asfortranarray(b)),
+    **{f"conv2d-{row.name}": lambda a, b, row=row: fc.conv2d(a[:, :, None, None], b.T[:, :, None, None],
+                                                            algorithm=row.name, num_threads=2)
+       for row in ALGORITHMS if row.strict},
+}  # fmt: skip
+
+
+@pytest.fixture
+def flushing():
+    yield
+    fc.set_flush_denormals(True)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_name)
+@pytest.mark.parametrize("flush", [True, False], ids=["flushed", "kept"])
+def test_subnormals(call, dtype, flush, flushing, eager, isa):
+    tiny = np.finfo(dtype).smallest_normal / dtype(8)
+    assert tiny > 0
+    a, b = np.full((20, 30), tiny), np.ones((30, 40), dtype)
+    expected = 30 * tiny
+    fc.set_flush_denormals(flush)
+    got = CALLS[call](a, b)
+    assert (got == (0 if flush else expected)).all()
+    # The caller's own arithmetic still has subnormals, as operands and as results.
+    assert tiny * dtype(1) == tiny
+    assert np.finfo(dtype).smallest_normal / dtype(8) == tiny
+    normal = CALLS[call](a * dtype(2.0**40), b)
+    assert (normal == expected * dtype(2.0**40)).all()
+
+
+def test_products_that_underflow_are_flushed(flushing):
+    """Two normal numbers whose product is subnormal."""
+    small = np.full((4, 4), np.float32(2.0**-70))
+    assert (fc.matmul(small, small) == 0).all()
+    fc.set_flush_denormals(False)
+    assert (fc.matmul(small, small) == np.float32(4 * 2.0**-140)).all()
