@@ -6,12 +6,14 @@ fastconv over the best peer in the same layout, of the least times, and in the J
 
 import math
 
-import fastconv as fc
-from fastconv.algorithms import ALGORITHMS, BY_NAME
+import numpy as np
 from harness import charts, check, layers, peers, report
 from harness.layers import to_nchw
 from harness.report import console
 from harness.timing import ROUNDS, Budget, alternate
+
+import fastconv as fc
+from fastconv.algorithms import ALGORITHMS, BY_NAME
 
 ELSEWHERE = "torch blocked"
 
@@ -64,15 +66,17 @@ def record(result, case, layer, times, chosen):
     """A row for one layer: every contestant's GF/s, and the ratios of fastconv's algorithms."""
     same_layout = [t for name, t in times.items() if name not in BY_NAME and name != ELSEWHERE]
     row = dict(zip(("dtype", "layout", "batch", "threads", "shapes"), case, strict=True))
-    row |= {"layer": str(layer), "count": layer.count, "auto": chosen, "intensity": layer.flops / layer.bytes(4)}
-    row["share of peak"] = 0.0
+    row |= {
+        "layer": str(layer),
+        "count": layer.count,
+        "auto": chosen,
+        "intensity": layer.flops / layer.bytes(np.dtype(case[0]).itemsize),
+    }
     for name, time in times.items():
         row[f"{name} GF/s"] = time.rate(layer.flops)
         if name in BY_NAME and same_layout:
             row[f"{name} ratio"] = min(t.least for t in same_layout) / time.least
             row[f"{name} ratio of medians"] = min(t.median for t in same_layout) / time.median
-    best = max((t.rate(layer.flops) for name, t in times.items() if name in BY_NAME), default=0.0)
-    row["share of peak"] = best / result.limits.peak[case[0], case[3]]
     result.add(**row)
 
 
@@ -95,6 +99,10 @@ def main():
         if seconds:
             dtype, layout, _, threads, _ = case
             record(result, case, layer, *compare(layer, dtype, layout, threads, args, seconds))
+    result.refresh_limits()
+    for row in result.rows:
+        best = max((row.get(f"{name} GF/s", 0.0) for name in BY_NAME), default=0.0)
+        row["share of peak"] = best / result.limits.peak[row["dtype"], row["threads"]]
     for setting in settings(result):
         print_table(result, setting)
     draw(result)
@@ -125,7 +133,8 @@ def contestants(rows):
 def print_table(result, setting):
     rows = [row for row in result.rows if setting_of(row) == setting]
     algorithms, rivals = contestants(rows)
-    table = report.table(title_of(setting) + ": effective GF/s", ["layer", *rivals, *algorithms, "of peak"])
+    console.print(title_of(setting) + ": effective GF/s", style="bold")
+    table = report.table(["layer", *rivals, *algorithms, "of peak"])
     for row in rows:
         cells = [f"{row[f'{name} GF/s']:.0f}" if f"{name} GF/s" in row else "-" for name in rivals]
         cells += [ours_cell(row, name) for name in algorithms]

@@ -4,13 +4,13 @@ Ratios are fastconv over the better peer: of the least times, and beside it of t
 
 import math
 
-import fastconv as fc
 import numpy as np
 from harness import charts, check, peers, report
 from harness.layers import products
-from harness.machine import cores
 from harness.report import console
 from harness.timing import ROUNDS, Budget, alternate
+
+import fastconv as fc
 
 LECTURE = 1024  # the size at which the lecture's loops are compared
 LECTURE_BLOCKS = [fc.Blocking(size, size, size) for size in (32, 64, 128, 256)] + [fc.Blocking(64, 1024, 64)]
@@ -51,25 +51,22 @@ def main():
     cases = [(dtype, n, *shape) for dtype in args.dtype for n in args.threads for shape in shapes]
     result = report.Report("gemm", args)
     budget = Budget(args.max_seconds, len(cases) + len(args.dtype) * len(args.threads))
-    limits = result.limits
     for case in report.Progressed(cases, "products"):
         dtype, threads, m, n, k, trans_b = case
         seconds = budget.share()
         if not seconds:
             continue
         times = compare(m, n, k, trans_b, dtype, threads, seconds, 2 if args.quick else ROUNDS)
-        flops, moved = 2 * m * n * k, (m * k + k * n + m * n) * np.dtype(dtype).itemsize
+        flops = 2 * m * n * k
         rivals = [time for name, time in times.items() if name != "fastconv"]
         ours = times["fastconv"]
-        by_reading = min(m, n) == 1  # a matrix-vector product reads the matrix once
-        limit = moved / limits.bandwidth[threads] if by_reading else flops / limits.peak[dtype, threads]
         result.add(
             dtype=dtype, threads=threads, m=m, n=n, k=k, trans_b=trans_b,
             **{f"{name} GF/s": time.rate(flops) for name, time in times.items()},
-            **{"limit": "read" if by_reading else "FMA", "share of limit": limit / 1e9 / ours.least,
-               "ratio": min(r.least for r in rivals) / ours.least,
+            **{"ratio": min(r.least for r in rivals) / ours.least,
                "ratio of medians": min(r.median for r in rivals) / ours.median, "bursts": ours.bursts},
         )  # fmt: skip
+    add_shares(result)
     for dtype in args.dtype:
         for threads in args.threads:
             print_table(result, dtype, threads)
@@ -81,12 +78,27 @@ def main():
     result.close(budget)
 
 
+def add_shares(result):
+    """Adds to each row which limit holds for it, and what share of it fastconv reached."""
+    result.refresh_limits()
+    for row in result.rows:
+        m, n, k = row["m"], row["n"], row["k"]
+        rate, limit = row["fastconv GF/s"], result.limits.peak[row["dtype"], row["threads"]]
+        row["limit"] = "FMA"
+        if min(m, n) == 1:  # a matrix-vector product reads the matrix once and does little with it
+            row["limit"] = "read"
+            moved = (m * k + k * n + m * n) * np.dtype(row["dtype"]).itemsize
+            rate, limit = rate * moved / (2 * m * n * k), result.limits.bandwidth[row["threads"]]
+        row["share of limit"] = rate / limit
+
+
 def print_table(result, dtype, threads):
     rows = [row for row in result.rows if (row["dtype"], row["threads"]) == (dtype, threads) and "m" in row]
     if not rows:
         return
     names = [key for key in rows[0] if key.endswith("GF/s")]
-    table = report.table(f"{dtype}, {threads} threads", ["m x n x k", *names, "of limit", "ratio", "of medians"])
+    console.print(f"{dtype}, {threads} threads", style="bold")
+    table = report.table(["m x n x k", *names, "of limit", "ratio", "of medians"])
     for row in rows:
         shape = f"{row['m']} x {row['n']} x {row['k']}" + (" b transposed" if row["trans_b"] else "")
         colour = "green" if row["ratio"] >= 1 else "red"
@@ -118,7 +130,7 @@ def draw(result):
     settings = list(dict.fromkeys((row["dtype"], row["threads"]) for row in products))
     names = [key.removesuffix(" GF/s") for key in products[0] if key.endswith("GF/s")]
     colour = charts.colours(names[:1], names[1:])
-    title = f"Matrix products on {result.machine} (uses {cores()}), {result.date}"
+    title = f"Matrix products on {result.machine}, {result.date}"
     bars, axes = charts.panels(title, len(settings), width=11, columns=1)
     roofs, roof_axes = charts.panels(title, len(settings), width=7)
     for i, (dtype, threads) in enumerate(settings):

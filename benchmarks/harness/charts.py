@@ -5,7 +5,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 # Okabe and Ito's colours, which most colour-blind readers can tell apart; greys for the peers.
 OURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
@@ -29,6 +29,7 @@ plt.rcParams.update(
         "legend.fontsize": 9,
     }
 )
+LABEL_GROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
 KILO = FuncFormatter(lambda value, _: f"{value:g}")
 
 
@@ -59,7 +60,7 @@ def limit_line(axis, value, text):
     axis.axhline(value, color=LIMIT, linestyle="--", linewidth=1.2, zorder=1)
     axis.annotate(
         text, (1, value), xycoords=("axes fraction", "data"), xytext=(-2, 3), textcoords="offset points",
-        color=LIMIT, ha="right", va="bottom", fontsize=9,
+        color=LIMIT, ha="right", va="bottom", fontsize=9, bbox=LABEL_GROUND,
     )  # fmt: skip
 
 
@@ -82,24 +83,25 @@ def bars(axis, title, groups, series, colour, peak, legend=True):
 def roofline(axis, title, peak, bandwidth, series, colour):
     """GF/s over arithmetic intensity under the roof; series {name: [(FLOP per byte, GF/s), ...]}."""
     points = [point for values in series.values() for point in values]
-    left = min(0.2, *(x for x, _ in points)) * 0.8
-    right = max(x for x, _ in points) * 1.6
     ridge = peak / bandwidth
+    left, right = min(0.8 * ridge, *(0.6 * x for x, _ in points)), max(1.6 * x for x, _ in points)
+    bottom = min(0.7 * left * bandwidth, *(0.7 * y for _, y in points))
     axis.plot([left, ridge, max(right, ridge)], [left * bandwidth, peak, peak], color=LIMIT, linewidth=1.5)
     axis.annotate(
         f"FMA peak {peak:.0f} GF/s", (right, peak), xytext=(-2, 4), textcoords="offset points",
-        ha="right", va="bottom", color=LIMIT, fontsize=9,
+        ha="right", va="bottom", color=LIMIT, fontsize=9, bbox=LABEL_GROUND,
     )  # fmt: skip
     axis.annotate(
-        f"reading at {bandwidth:.0f} GB/s", (left, left * bandwidth), xytext=(6, -8), textcoords="offset points",
-        color=LIMIT, fontsize=9, va="top",
+        f"reading at {bandwidth:.0f} GB/s", (left, left * bandwidth), xytext=(8, 0), textcoords="offset points",
+        color=LIMIT, fontsize=9, va="bottom", rotation=90, rotation_mode="default", bbox=LABEL_GROUND,
     )  # fmt: skip
     for (name, values), marker in zip(series.items(), "oDs^vPX*", strict=False):
         axis.plot(*zip(*values, strict=True), marker, color=colour[name], label=name, markersize=6, alpha=0.85)
-    axis.set(xscale="log", yscale="log", xlim=(left, right), title=title)
+    axis.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, 2.5 * peak), title=title)
     axis.set(xlabel="FLOP of the definition per byte of operands, each read or written once", ylabel="effective GF/s")
     for side in (axis.xaxis, axis.yaxis):
         side.set_major_formatter(KILO)
+        side.set_minor_formatter(NullFormatter())
     axis.legend(loc="lower right")
 
 
@@ -128,8 +130,8 @@ def scaling(axis, title, threads, series, colour, cores, limit=None):
     axis.axvspan(cores + 0.5, max(threads) + 0.6, color="#f3e9e2", zorder=0)
     if max(threads) > cores:
         axis.annotate(
-            f"more threads than the {cores} cores", ((cores + 0.55), 0.02), xycoords=("data", "axes fraction"),
-            fontsize=9, color="#8a5a3c",
+            f"more threads than the {cores} cores", (1, 0.02), xycoords="axes fraction",
+            xytext=(-4, 0), textcoords="offset points", ha="right", fontsize=9, color="#8a5a3c",
         )  # fmt: skip
     if limit:
         axis.plot(threads, limit, "--", color=LIMIT, linewidth=1.2, label="measured FMA peak")
@@ -138,4 +140,4 @@ def scaling(axis, title, threads, series, colour, cores, limit=None):
     axis.set(title=title, xlabel="threads", ylabel="effective GF/s", xlim=(0.6, max(threads) + 0.6))
     axis.set_xticks(threads)
     axis.set_ylim(bottom=0)
-    axis.legend(loc="best")
+    axis.figure.legend(loc="outside lower center", ncols=2)

@@ -9,12 +9,14 @@ from math import exp, log
 from pathlib import Path
 from time import perf_counter
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from harness import check, machine, peers
 
+BUSY = 0.5  # a load average above which figures deserve a warning
 WIDE = 170  # columns of a table that nobody looks at in a terminal
 
 console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
@@ -67,9 +69,9 @@ class Progressed:
             yield item
 
 
-def table(title, columns, **options):
+def table(columns):
     """A rich table: the first column to the left, figures to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", **options)
+    made = Table(header_style="bold", box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):
         made.add_column(column, justify="right" if i else "left", no_wrap=True)
     return made
@@ -78,19 +80,27 @@ def table(title, columns, **options):
 class Report:
     """One script's run: environment and limits first, rows as they come, files at the end."""
 
-    def __init__(self, name, args):
+    def __init__(self, name, args, compares=True):
         self.name, self.out, self.rows, self.files = name, args.out, [], []
         self.environment = machine.environment()
-        self.limits = machine.measure_limits(args.dtype, args.threads)
+        self.measured_for = args.dtype, args.threads
+        self.limits = machine.measure_limits(*self.measured_for)
         isa = self.environment["fastconv"]["isa"]
         self.machine = f"{self.environment['fastconv']['cpu']}, {machine.cores()} cores, {isa}"
         self.date = self.environment["date"][:10]
         console.print(f"[bold]{name}[/bold] on {self.machine}, {self.date}\n{self.limits}")
-        if peers.missing():
+        load = self.environment["load average"][0]
+        if load > BUSY:
+            console.print(f"[yellow]load average {load}: others run here, so the figures are rough[/yellow]")
+        if compares and peers.missing():
             console.print(f"[yellow]not installed, so not compared: {', '.join(peers.missing())}[/yellow]")
 
     def add(self, **row):
         self.rows.append(row)
+
+    def refresh_limits(self):
+        """Measures the limits again after the work, in case others had the machine at the start."""
+        self.limits = self.limits.at_least(machine.measure_limits(*self.measured_for))
 
     def path(self, suffix, describes):
         """Where a file named after the script goes; it will be in the list at the end."""
