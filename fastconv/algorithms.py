@@ -10,7 +10,6 @@ from functools import lru_cache
 import numpy as np
 
 from fastconv._loops import im2col as _im2col
-from fastconv._loops import kernels as _kernels
 from fastconv._loops import naive as _naive
 from fastconv._loops.kernels import active_isa
 from fastconv.shapes import ConvShape
@@ -54,6 +53,10 @@ def in_nchw_order(array, layout):
     return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
 
 
+def _without_channels(shape):
+    return "x has no channels, so there is no product" if shape.C == 0 else None
+
+
 def _naive_forward(shape, x, weights, bias, y, relu, _blocking, team):
     x, weights, y = (in_nchw_order(array, shape.layout) for array in (x, weights, y))
     _naive.conv2d(shape, x, weights, bias, y, relu, team)
@@ -80,7 +83,7 @@ def _im2col_prepare_cost(shape, itemsize):
 ALGORITHMS = (
     Algorithm(
         "im2col",
-        refuse=never,
+        refuse=_without_channels,
         cost=_im2col_cost,
         forward=_im2col_forward,
         workspace=lambda shape, itemsize, blocking: _im2col.workspace_bytes(shape.packed, itemsize, blocking),
@@ -218,6 +221,3 @@ def prepare_weights(row, shape, weight, blocking, team):
     row.prepare(shape, np.ascontiguousarray(weight), packed, blocking, team)
     return packed
 
-
-__all__ = ["ALGORITHMS", "BY_NAME", "NAMES", "Algorithm", "Explanation", "choose", "explain", "prepare_weights"]
-del _kernels

@@ -86,7 +86,7 @@ cdef void set_up(Im2col *p, bytes geometry, Py_ssize_t itemsize, blocking):
     p.along_k = p.g.channels_last or p.depth >= LONG_SUM or (
         filled(p.g.P * p.g.Q, kernels.lanes) < 0.9 * filled(p.g.K, kernels.lanes))
     p.transposed = p.along_k and not p.g.channels_last
-    p.images = 1 if p.along_k and not p.transposed else p.g.N
+    p.images = 1 if p.along_k and not p.transposed else max(1, p.g.N)
     p.pixels = p.g.N * p.g.P * p.g.Q // p.images
     p.mc = blocks.mc
     if p.along_k:
