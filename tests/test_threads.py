@@ -111,17 +111,19 @@ def test_row38_a_huge_count_is_capped():
 
 
 SHOW = "import fastconv as fc, json; a = fc.get_num_threads(); import numpy as np; \
-x = np.ones((300, 300), np.float32); print(json.dumps([a, float(fc.matmul(x, x).sum())]))"
+x = np.ones((300, 300), np.float32); \
+print(json.dumps([a, fc.threads.team_size(10**15), float(fc.matmul(x, x).sum())]))"
 
 
-@pytest.mark.parametrize("value", [None, "", "0", "abc", "4,2", "-3", "1", "3", "999999999999"])
+@pytest.mark.parametrize("value", [None, "", "0", "abc", "4,2", "-3", "1", "3", "100000", "999999999999"])
 def test_row84_omp_num_threads(value):
     """Every value gives a working library; a number that makes sense is the number of threads."""
     done = run_python(SHOW, OMP_NUM_THREADS=value)
     assert done.returncode == 0, done.stderr
-    count, total = json.loads(done.stdout)
+    count, largest_team, total = json.loads(done.stdout)
     assert total == 300.0**3
     assert count >= 1
+    assert 1 <= largest_team <= 1024
     sensible = {"1": 1, "3": 3, "4,2": 4}
     if team.openmp_version() and value in sensible:
         assert count == sensible[value]
