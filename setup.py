@@ -30,11 +30,11 @@ STRIP = [] if DEBUG or sys.platform == "darwin" else ["-Wl,--strip-all"]
 OPENMP_FLAGS = [["-fopenmp"]] + ([["-Xpreprocessor", "-fopenmp", "-lomp"]] if sys.platform == "darwin" else [])
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
 DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
-CYTHON = {"build_dir": "build/cython", "language_level": 3, "compiler_directives": DIRECTIVES}
+# What Cython makes of NumPy's declarations compiles with the headers of the same NumPy only.
+CYTHON = {"build_dir": f"build/numpy-{numpy.__version__}", "language_level": 3, "compiler_directives": DIRECTIVES}
 KERNELS = "fastconv._loops.kernels"  # the module that the tables of kernels are linked into
 KERNEL_SOURCES = sorted(str(path) for path in Path("csrc").rglob("*") if path.suffix in (".c", ".h", ".def"))
 GLUE_HEADERS = ["csrc/kernels.h", "csrc/platform.h"]
-
 PROGRAM = "#include <Python.h>\nint main(void) { return 0; }\n"
 OPENMP_PROGRAM = """#include <omp.h>
 int main(void) { int n = 0;
@@ -102,14 +102,15 @@ class Build(build_ext):
         if self.force or newer_group([*KERNEL_SOURCES, "setup.py", command], compiled):
             macros = [("FC_ISA_NAME", isa), ("FC_VECTOR_BYTES", vector_bytes), ("FC_MR", mr), ("FC_NV", nv),
                       ("FC_REAL_BYTES", str(real_bytes))]  # fmt: skip
-            flags = KERNEL_FLAGS + flags
-            self.compiler.compile(["csrc/kernels.c"], output_dir=folder, macros=macros, extra_postargs=flags)
+            self.compiler.compile(
+                ["csrc/kernels.c"], output_dir=folder, macros=macros, extra_postargs=KERNEL_FLAGS + flags
+            )
         return compiled
 
     def command_file(self, openmp):
         """A file that is as new as the last change of the commands: all that is compiled depends on it."""
         path = Path(self.build_temp, "command.txt")
-        text = f"{self.compiler.compiler_so}\n{self.compiler.linker_so}\n{openmp} debug={DEBUG}\n"
+        text = f"{self.compiler.compiler_so}\n{self.compiler.linker_so}\n{openmp} debug={DEBUG} numpy={numpy.__version__}\n"
         if not path.exists() or path.read_text() != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
@@ -147,5 +148,4 @@ def module(path):
                      define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")])  # fmt: skip
 
 
-if __name__ == "__main__":
-    setup(ext_modules=[module(path) for path in sorted(Path("fastconv").rglob("*.pyx"))], cmdclass={"build_ext": Build})
+setup(ext_modules=[module(path) for path in sorted(Path("fastconv").rglob("*.pyx"))], cmdclass={"build_ext": Build})
