@@ -4,7 +4,7 @@ Needs the extra "bench" (matplotlib, rich). Writes pictures, charts, JSON and CS
 
 from time import perf_counter
 
-from harness import machine, report
+from harness import report
 from harness.report import console
 from tour import lecture, pictures, vgg
 
@@ -14,9 +14,7 @@ VGG_SHARE, LECTURE_SHARE = 0.45, 0.45
 
 def main():
     start = perf_counter()
-    cores = machine.cores()
-    every = ",".join(map(str, sorted({1, cores})))
-    args = report.parser(__doc__, max_seconds=70, threads=every).parse_args()
+    args = report.parser(__doc__, max_seconds=65, options=()).parse_args()
     result = report.Report("demo", args, compares=False)
     console.rule("[bold]1  A photograph through filters", align="left")
     pictures.show(result)

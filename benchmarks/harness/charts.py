@@ -130,14 +130,14 @@ def scaling(axis, title, threads, series, colour, cores, limit=None):
     axis.axvspan(cores + 0.5, max(threads) + 0.6, color="#f3e9e2", zorder=0)
     if max(threads) > cores:
         axis.annotate(
-            f"more threads than the {cores} cores", (1, 0.02), xycoords="axes fraction",
+            f"more threads than the {cores} cores", (1, 0.97), xycoords="axes fraction", va="top",
             xytext=(-4, 0), textcoords="offset points", ha="right", fontsize=9, color="#8a5a3c",
         )  # fmt: skip
     if limit:
-        axis.plot(threads, limit, "--", color=LIMIT, linewidth=1.2, label="measured FMA peak")
+        axis.plot(threads, limit, "--", color=LIMIT, linewidth=1.2, label="FMA peak of one core times the cores")
     for name, values in series.items():
         axis.plot(threads, values, "o-", color=colour[name], label=name)
     axis.set(title=title, xlabel="threads", ylabel="effective GF/s", xlim=(0.6, max(threads) + 0.6))
     axis.set_xticks(threads)
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 1.12 * axis.get_ylim()[1])
     axis.figure.legend(loc="outside lower center", ncols=2)

@@ -1,7 +1,7 @@
 """The peers: NumPy, PyTorch, ONNX Runtime and SciPy, each at its best and only if it is installed.
 
-Each function returns {name: callable without arguments}, empty where the peer cannot take part. Callables of
-convolutions return the result as a NumPy view with the axes (n, k, p, q)."""
+Each function returns {name: callable without arguments}, empty where the peer cannot take part. Callables
+return what the peer returns; dense() makes an array of it, that of a convolution with the axes (n, k, p, q)."""
 
 from importlib.util import find_spec
 
@@ -13,6 +13,8 @@ from harness.timing import timed
 try:
     import torch
     import torch.utils.mkldnn
+
+    torch.inference_mode().__enter__()  # for good: entering it at every call would cost torch a microsecond
 except ImportError:
     torch = None
 try:
@@ -38,9 +40,11 @@ def set_threads(n):
         torch.set_num_threads(n)
 
 
-def _inference(call):
-    """`call` within torch's inference mode, entered at every call as a user's would be."""
-    return torch.inference_mode()(call)
+def dense(answer):
+    """The answer of any callable here as a NumPy array."""
+    if isinstance(answer, np.ndarray):
+        return answer
+    return (answer.to_dense() if answer.is_mkldnn else answer).numpy()
 
 
 def gemm(a, b):
@@ -49,7 +53,7 @@ def gemm(a, b):
     calls = {"numpy": lambda: np.matmul(a, b, out=out)}
     if torch:
         left, right, result = torch.from_numpy(a), torch.from_numpy(b), torch.empty(out.shape, dtype=_torch_dtype(a))
-        calls["torch"] = _inference(lambda: torch.mm(left, right, out=result).numpy())
+        calls["torch"] = lambda: torch.mm(left, right, out=result)
     return calls
 
 
@@ -65,10 +69,7 @@ def torch_conv(layer, x, weight, layout):
     image, filters = (torch.from_numpy(array).permute(order) for array in (x, weight))
     parameters = (layer.stride, layer.padding, layer.dilation, layer.groups)
 
-    def eager():
-        return torch.nn.functional.conv2d(image, filters, None, *parameters).numpy()
-
-    return {"torch": _inference(eager)}
+    return {"torch": lambda: torch.nn.functional.conv2d(image, filters, None, *parameters)}
 
 
 def torch_packed(layer, x, weight, layout):
@@ -84,9 +85,9 @@ def torch_packed(layer, x, weight, layout):
     def run():
         return torch.ops.mkldnn._convolution_pointwise(
             image, packed, None, padding, stride, dilation, layer.groups, "none", [], ""
-        ).numpy()
+        )
 
-    return {"torch packed": _inference(run)}
+    return {"torch packed": run}
 
 
 def torch_blocked(layer, x, weight, layout):
@@ -100,12 +101,7 @@ def torch_blocked(layer, x, weight, layout):
     module.weight.data = torch.from_numpy(weight).permute(order).contiguous()
     module = torch.utils.mkldnn.to_mkldnn(module.eval())
     image = torch.from_numpy(x).permute(order).contiguous().to_mkldnn()
-    return {"torch blocked": _inference(lambda: module(image))}
-
-
-def dense(answer):
-    """The answer of any callable here as a NumPy array."""
-    return answer if isinstance(answer, np.ndarray) else answer.to_dense().numpy()
+    return {"torch blocked": lambda: module(image)}
 
 
 def onnx_conv(layer, x, weight, layout, threads):

@@ -23,16 +23,19 @@ console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 
-def parser(description, max_seconds, **defaults):
-    """The arguments that all scripts share. They have defaults, and `defaults` replaces them."""
+def parser(description, max_seconds, options=("threads", "dtype", "quick"), dtype="float32"):
+    """The arguments that the scripts share; those not in `options` keep their defaults."""
     parse = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    every = ",".join(map(str, sorted({1, machine.cores()})))
     parse.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder of the files it writes")
-    parse.add_argument("--threads", type=numbers, default=every, help="thread numbers, with commas")
-    parse.add_argument("--dtype", type=names, default="float32", help="float32, float64 or both, with commas")
     parse.add_argument("--max-seconds", type=float, default=max_seconds, help="what is left then is skipped")
-    parse.add_argument("--quick", action="store_true", help="two bursts of each contestant: figures are rough")
-    parse.set_defaults(**defaults)
+    parse.set_defaults(threads=sorted({1, machine.cores()}), dtype=names(dtype), quick=False)
+    if "threads" in options:
+        every = ",".join(map(str, parse.get_default("threads")))
+        parse.add_argument("--threads", type=numbers, default=every, help="thread numbers, with commas")
+    if "dtype" in options:
+        parse.add_argument("--dtype", type=names, default=dtype, help="float32, float64 or both, with commas")
+    if "quick" in options:
+        parse.add_argument("--quick", action="store_true", help="fewer bursts of each contestant: figures are rough")
     return parse
 
 

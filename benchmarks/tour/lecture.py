@@ -107,21 +107,20 @@ def draw_blocks(result, size, rates):
     charts.save(figure, result.path("_blocks.png", "GF/s over the block size, with the caches marked"))
 
 
-def thread_work(block):
+def thread_work():
     """What the threads are swept over: {name: (flops, call of a thread number)}."""
     a, b = matrices(PRODUCT)
-    blocking = fc.Blocking(block, block, block)
     layer = next(layer for layer in layers("vgg16") if layer.name == "conv3_2")
     x, weight = layer.data("float32", "NHWC")
     plan = fc.plan_conv2d(x.shape, weight, layout="NHWC", **layer.parameters())
-    calls = {
-        f"product {PRODUCT} cubed, packed": lambda n: fc.gemm(a, b, num_threads=n),
-        f"product {PRODUCT} cubed, blocked by {block}": lambda n: fc.gemm(
-            a, b, algorithm="blocked", blocking=blocking, num_threads=n
+    return {
+        f"product {PRODUCT} cubed, packed": (2 * PRODUCT**3, lambda n: fc.gemm(a, b, num_threads=n)),
+        f"product {PRODUCT} cubed, blocked": (
+            2 * PRODUCT**3,
+            lambda n: fc.gemm(a, b, algorithm="blocked", num_threads=n),
         ),
+        f"VGG-16's conv3_2, {plan.algorithm}": (layer.flops, lambda n: plan(x, num_threads=n)),
     }
-    work = {name: (2 * PRODUCT**3, call) for name, call in calls.items()}
-    return {**work, f"VGG-16's conv3_2, {plan.algorithm}": (layer.flops, lambda n: plan(x, num_threads=n))}
 
 
 def show(result, seconds):
@@ -145,8 +144,7 @@ def show(result, seconds):
         "A larger block reuses each value more often, which pays until the blocks no longer stay in the caches; "
         "beyond that size\nit gains nothing and only costs memory. The faster the loops, the more it matters.\n"
     )
-    block = min(PRODUCT, max(blocked, key=blocked.get))
-    series = sweeps.sweep_threads(result, thread_work(block), THREADS_SHARE * seconds, THREADS_ROUNDS)
+    series = sweeps.sweep_threads(result, thread_work(), THREADS_SHARE * seconds, THREADS_ROUNDS)
     path = result.path("_threads.png", "GF/s over the number of threads, to twice the cores")
     sweeps.draw_threads(result, series, "float32", path)
     console.print("Threads:")
