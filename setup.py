@@ -40,8 +40,7 @@ OPENMP_PROGRAM = """#include <omp.h>
 int main(void) { int n = 0;
 #pragma omp parallel reduction(+ : n)
 n += 1;
-return n < 1; }
-"""
+return n < 1; }"""
 NO_COMPILER = (
     "fastconv is compiled when it is installed, and a small C program that includes Python.h could not be "
     "compiled, linked and run (tried: {tried}). On Debian or Ubuntu: apt-get install gcc python3-dev. On Fedora: "
@@ -102,15 +101,14 @@ class Build(build_ext):
         if self.force or newer_group([*KERNEL_SOURCES, "setup.py", command], compiled):
             macros = [("FC_ISA_NAME", isa), ("FC_VECTOR_BYTES", vector_bytes), ("FC_MR", mr), ("FC_NV", nv),
                       ("FC_REAL_BYTES", str(real_bytes))]  # fmt: skip
-            self.compiler.compile(
-                ["csrc/kernels.c"], output_dir=folder, macros=macros, extra_postargs=KERNEL_FLAGS + flags
-            )
+            flags = KERNEL_FLAGS + flags
+            self.compiler.compile(["csrc/kernels.c"], output_dir=folder, macros=macros, extra_postargs=flags)
         return compiled
 
     def command_file(self, openmp):
         """A file that is as new as the last change of the commands: all that is compiled depends on it."""
         path = Path(self.build_temp, "command.txt")
-        text = f"{self.compiler.compiler_so}\n{self.compiler.linker_so}\n{openmp} debug={DEBUG} numpy={numpy.__version__}\n"
+        text = repr([self.compiler.compiler_so, self.compiler.linker_so, openmp, DEBUG, numpy.__version__])
         if not path.exists() or path.read_text() != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
