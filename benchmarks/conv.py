@@ -121,7 +121,7 @@ def setting_of(row):
 
 def title_of(setting):
     dtype, layout, batch, threads = setting
-    return f"{layout}, batch {batch}, {dtype}, {threads} {'thread' if threads == 1 else 'threads'}"
+    return f"{layout}, batch {batch}, {dtype}, {report.threads_text(threads)}"
 
 
 def contestants(rows):

@@ -118,7 +118,9 @@ def print_table(result, rows, threads):
     if not rows:
         return
     rows = sorted(rows, key=lambda row: row["ratio"])
-    console.print(f"{len(rows)} drawn shapes, {threads} threads: the {min(WORST, len(rows))} worst", style="bold")
+    console.print(
+        f"{len(rows)} drawn shapes, {report.threads_text(threads)}: the {min(WORST, len(rows))} worst", style="bold"
+    )
     table = report.table(["shape", "algorithm", "torch GF/s", "fastconv GF/s", "of peak", "ratio", "of medians"])
     for row in rows[:WORST]:
         torch = max(row.get("torch GF/s", 0), row.get("torch packed GF/s", 0))

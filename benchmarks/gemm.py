@@ -97,7 +97,7 @@ def print_table(result, dtype, threads):
     if not rows:
         return
     names = [key for key in rows[0] if key.endswith("GF/s")]
-    console.print(f"{dtype}, {threads} threads", style="bold")
+    console.print(f"{dtype}, {report.threads_text(threads)}", style="bold")
     table = report.table(["m x n x k", *names, "of limit", "ratio", "of medians"])
     for row in rows:
         shape = f"{row['m']} x {row['n']} x {row['k']}" + (" b transposed" if row["trans_b"] else "")
@@ -138,7 +138,7 @@ def draw(result):
         peak = result.limits.peak[dtype, threads]
         labels = [f"{row['m']}x{row['n']}x{row['k']}{'ᵀ' if row['trans_b'] else ''}" for row in rows]
         series = {name: [row.get(f"{name} GF/s", math.nan) for row in rows] for name in names}
-        panel = f"{dtype}, {threads} {'thread' if threads == 1 else 'threads'}"
+        panel = f"{dtype}, {report.threads_text(threads)}"
         charts.bars(axes[i], panel, labels, series, colour, peak, legend=i == 0)
         size = np.dtype(dtype).itemsize
         intensity = [2 / size / (1 / row["m"] + 1 / row["n"] + 1 / row["k"]) for row in rows]

@@ -42,7 +42,7 @@ def main():
         cases["conv2d of 1x3x8x8, 8 filters of 3x3"] = convolution(dtype)
         for threads in args.threads:
             peers.set_threads(threads)
-            console.print(f"{dtype}, at most {threads} threads", style="bold")
+            console.print(f"{dtype}, at most {report.threads_text(threads)}", style="bold")
             table = report.table(["call", "by", "us", "median us"])
             with fc.num_threads(threads):
                 for name, calls in report.Progressed(cases.items(), "small calls"):

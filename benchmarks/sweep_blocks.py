@@ -90,7 +90,8 @@ def main():
         calls, flops = build(which, panel, problem, dtype, threads)
         times = alternate(calls, args.max_seconds / len(settings), 1 if args.quick else ROUNDS)
         rates = {blocking: time.rate(flops) for blocking, time in times.items()}
-        title = f"{panel.title.format(problem if build is gemm_calls else layer.name)}\n{dtype}, {threads} threads"
+        title = panel.title.format(problem if build is gemm_calls else layer.name)
+        title += f"\n{dtype}, {report.threads_text(threads)}"
         drawn.append((panel, title, rates))
         for blocking, rate in rates.items():
             sizes = {"mc": blocking.mc, "nc": blocking.nc, "kc": blocking.kc} if blocking else {}

@@ -47,6 +47,10 @@ def numbers(text):
     return [int(part) for part in text.split(",")]
 
 
+def threads_text(n):
+    return f"{n} thread" if n == 1 else f"{n} threads"
+
+
 def geometric_mean(values):
     values = list(values)
     return exp(sum(map(log, values)) / len(values)) if values else float("nan")

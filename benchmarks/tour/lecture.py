@@ -141,8 +141,8 @@ def show(result, seconds):
     for name in SWEPT:
         console.print(f"{name}: {verdict(curve(rates, name))}")
     console.print(
-        "A larger block reuses each value more often, which pays until the blocks no longer stay in the caches; "
-        "beyond that size\nit gains nothing and only costs memory. The faster the loops, the more it matters.\n"
+        "A larger block reuses each value more often, and that pays until something else is what the loops wait for; "
+        "once blocks outgrow a cache, their values come from the next one. The faster the loops, the more it matters.\n"
     )
     series = sweeps.sweep_threads(result, thread_work(), THREADS_SHARE * seconds, THREADS_ROUNDS)
     path = result.path("_threads.png", "GF/s over the number of threads, to twice the cores")
@@ -158,4 +158,6 @@ def verdict(points):
     lost = 1 - points[largest] / points[best]
     if lost > 0.05:
         return f"no. Blocks of {best} are best; with blocks of {largest}, {lost:.0%} of the speed is gone."
-    return f"no need. Blocks of {enough} are within 5 % of the best, and blocks of {largest} as well."
+    if enough < largest:
+        return f"no need. Blocks of {enough} already reach 95 % of the best rate."
+    return "in this run yes: the largest block was the fastest by more than 5 %."

@@ -155,6 +155,6 @@ def show(result):
     flops = 2 * y.size * filters[0].size
     console.print(
         f"A {photo.shape[1]} x {photo.shape[0]} photograph, blurred and differentiated; then through 96 filters of "
-        f"11 x 11 x 3, stride 4:\n{flops / 1e9:.2f} GFLOP in {seconds * 1e3:.1f} ms, "
+        f"11 x 11 x 3, stride 4: {flops / 1e9:.2f} GFLOP in {seconds * 1e3:.1f} ms, "
         f"{flops / seconds / 1e9:.0f} GF/s.\n"
     )

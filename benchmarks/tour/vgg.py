@@ -94,8 +94,8 @@ def show(result, threads, seconds):
 
 def print_layers(rows, names, threads):
     console.print(
-        f"Batch 1, float32, {LAYOUT}, {threads} threads, weights prepared. Effective GF/s and share of the peak, below "
-        "them the workspace of each thread:"
+        f"Batch 1, float32, {LAYOUT}, {report.threads_text(threads)}, weights prepared. "
+        "Effective GF/s and share of the peak, below them the workspace of each thread:"
     )
     table = report.table(["layer", *names])
     cells = {(row["layer"], row["algorithm"]): row for row in rows}
@@ -153,6 +153,6 @@ def draw(result, rows, names, threads):
     rates = {(row["layer"], row["algorithm"]): row.get("GF/s", math.nan) for row in rows}
     series = {name: [rates[layer, name] for layer in found] for name in names}
     figure, (axis,) = charts.panels(f"VGG-16's convolution layers on {result.machine}, {result.date}", width=11)
-    title = f"batch 1, float32, {LAYOUT}, {threads} threads, weights prepared"
+    title = f"batch 1, float32, {LAYOUT}, {report.threads_text(threads)}, weights prepared"
     charts.bars(axis, title, found, series, charts.colours(names), result.limits.peak["float32", threads])
     charts.save(figure, result.path("_vgg16.png", "VGG-16's layers by every algorithm, the peak as a line"))
