@@ -14,7 +14,9 @@ try:
     import torch
     import torch.utils.mkldnn
 
-    torch.inference_mode().__enter__()  # for good: entering it at every call would cost torch a microsecond
+    # For good, as entering it at every call would cost torch a microsecond; it ends when the object is collected.
+    INFERENCE = torch.inference_mode()
+    INFERENCE.__enter__()
 except ImportError:
     torch = None
 try:
