@@ -49,7 +49,7 @@ typedef struct {
                           intptr_t pixel, intptr_t pixels, intptr_t k0, intptr_t k1, void *dst,
                           intptr_t dst_row, intptr_t width, intptr_t dst_strip);
     double (*fma_chain)(intptr_t steps);                /* benchmarks: the peak */
-    double (*read_sum)(const void *p, intptr_t bytes); /* benchmarks: the bandwidth */
+    double (*read_sum)(const void *p, intptr_t bytes); /* benchmarks: the bandwidth; is all finite? */
 } fc_kernels;
 
 /* csrc/select.c: the rows of isa.def that were compiled and that this machine can run, best first. */

@@ -12,6 +12,7 @@ import numpy as np
 from fastconv._loops import im2col as _im2col
 from fastconv._loops import naive as _naive
 from fastconv._loops.kernels import active_isa
+from fastconv._loops.probe import all_finite
 from fastconv.shapes import ConvShape
 
 # A nominal core per ISA, for costs only: GFLOP/s of float32 FMAs and GB/s of copying in L2. `auto` must not
@@ -40,6 +41,7 @@ class Algorithm:
     prepare_cost: Callable[[ConvShape, int], float] | None = None
     takes_blocking: bool = False
     strict: bool = True  # multiplies what the definition multiplies
+    multiplies_padding: bool = False  # with its zeros, where the definition skips it
     summary: str = ""
 
 
@@ -91,6 +93,7 @@ ALGORITHMS = (
         prepared_bytes=lambda shape, itemsize, blocking: _im2col.prepared_bytes(shape.packed, itemsize, blocking),
         prepare_cost=_im2col_prepare_cost,
         takes_blocking=True,
+        multiplies_padding=True,
         summary="a matrix product; the im2col matrix is lowered a block at a time, straight into its panels",
     ),
     Algorithm(
@@ -112,15 +115,15 @@ def choose(shape, itemsize, algorithm="auto", strict=False, prepared=False, bloc
     A function of shape, dtype, parameters, ISA and whether weights are prepared, never of threads or timings.
     Raises ValueError for an unknown name, a shape the named algorithm cannot do, or strict with an algorithm
     that rewrites the sum; TypeError for what is no string."""
+    if strict is not True and strict is not False:
+        raise TypeError(f"strict must be True or False, got {strict!r}")
+    if not isinstance(algorithm, str):
+        raise TypeError(f"algorithm must be a string, got {algorithm!r}")
     return _choose(shape, itemsize, algorithm, strict, prepared, blocking is not None, active_isa())
 
 
 @lru_cache(maxsize=1024)
 def _choose(shape, itemsize, algorithm, strict, prepared, blocked, _isa):
-    if strict is not True and strict is not False:
-        raise TypeError(f"strict must be True or False, got {strict!r}")
-    if not isinstance(algorithm, str):
-        raise TypeError(f"algorithm must be a string, got {algorithm!r}")
     if algorithm not in NAMES:
         raise ValueError(f"algorithm must be one of {', '.join(map(repr, NAMES))}, got {algorithm!r}")
     if algorithm != "auto":
@@ -214,10 +217,15 @@ def plain_weight_bytes(shape, itemsize):
 
 
 def prepare_weights(row, shape, weight, blocking, team):
-    """What row.forward takes as weights: packed by its prepare, or the weight itself."""
-    if row.prepare is None:
-        return weight
-    packed = np.empty(row.prepared_bytes(shape, weight.itemsize, blocking), np.uint8)
-    row.prepare(shape, np.ascontiguousarray(weight), packed, blocking, team)
-    return packed
+    """(forward, weights): what computes with this weight, and the weight as it takes it: packed, or as it came.
 
+    A row that multiplies the zeros of the padding would make NaN of a filter's Inf or NaN where the definition
+    does not multiply at all: such filters are computed by the definition."""
+    if row.prepare is None:
+        return row.forward, weight
+    weight = np.ascontiguousarray(weight)
+    if row.multiplies_padding and shape.padding != ((0, 0), (0, 0)) and not all_finite(weight):
+        return _naive_forward, weight
+    packed = np.empty(row.prepared_bytes(shape, weight.itemsize, blocking), np.uint8)
+    row.prepare(shape, weight, packed, blocking, team)
+    return row.forward, packed

@@ -68,7 +68,8 @@ def conv2d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilati
     else:
         check_out(out, shape.output_shape, x.dtype, (("x", x), ("weight", weight), ("bias", bias)))
     if out.size:
-        row.forward(shape, x, prepare_weights(row, shape, weight, blocking, team), bias, out, relu, blocking, team)
+        forward, weights = prepare_weights(row, shape, weight, blocking, team)
+        forward(shape, x, weights, bias, out, relu, blocking, team)
     return out
 
 

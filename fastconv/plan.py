@@ -23,11 +23,11 @@ class Plan:
 
     def _prepare(self, weight, bias):
         team = threads.team_size(weight.size)
-        weights = prepare_weights(self._row, self._shape, weight, self._blocking, team)
-        if weights is weight:
-            weights = weight.copy()
-        # One assignment, so that a call in another thread sees the old pair or the new one.
-        self._parameters = weights, None if bias is None else bias.copy()
+        forward, weights = prepare_weights(self._row, self._shape, weight, self._blocking, team)
+        if np.may_share_memory(weights, weight):
+            weights = weights.copy()
+        # One assignment, so that a call in another thread sees the old parameters or the new ones.
+        self._parameters = forward, weights, None if bias is None else bias.copy()
 
     def __call__(self, x, *, out=None, num_threads=None):
         """conv2d of x with the plan's weights; x must have the plan's input shape and dtype.
@@ -40,13 +40,13 @@ class Plan:
         if x.shape != shape.input_shape:
             raise ValueError(f"x has shape {x.shape}, but the plan was made for {shape.input_shape}")
         team = threads.team_size(shape.flops, num_threads)
-        weights, bias = self._parameters
+        forward, weights, bias = self._parameters
         if out is None:
             out = np.empty(shape.output_shape, x.dtype)
         else:
             check_out(out, shape.output_shape, x.dtype, (("x", x),))
         if out.size:
-            self._row.forward(shape, x, weights, bias, out, self._relu, self._blocking, team)
+            forward(shape, x, weights, bias, out, self._relu, self._blocking, team)
         return out
 
     def update(self, weight, bias=None):
@@ -73,7 +73,7 @@ class Plan:
         """Memory of the prepared weights."""
         if self._row.prepare is None:
             return plain_weight_bytes(self._shape, self._dtype.itemsize)
-        return self._parameters[0].nbytes
+        return self._parameters[1].nbytes
 
     def explain(self):
         """The Explanation of this plan: what every algorithm would cost with prepared weights."""

@@ -31,10 +31,13 @@ cdef inline cnp.ndarray to_array(object value, str name):
 
 
 cdef double to_scalar(object value, str name) except? -1:
-    if type(value) is float or type(value) is int:
+    if type(value) is float:
         return value
     if isinstance(value, (int, np.integer, np.floating)) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{name} is too large for a float") from None
     raise TypeError(f"{name} must be a real number, got {value!r}")
 
 
@@ -193,16 +196,17 @@ def matmul(a, b, *, out=None, num_threads=None):
         raise ValueError(f"the batch dimensions of a {np.shape(a)} and b {np.shape(b)} do not broadcast") from None
     shape = batch + (() if row else (m,)) + (() if column else (n,))
     if out is None:
-        out = np.empty(shape, dtype=A.dtype)
+        target = np.empty(shape, dtype=A.dtype)
     else:
         check_out(out, shape, A.dtype, (("a", A), ("b", B)))
-    result = out.reshape(batch + (m, n))
+        target = out
+    result = target.reshape(batch + (m, n))
     team = team_for(2.0 * m * n * k, num_threads)
     if not batch:
         run_packed(A, B, result, 1.0, 0.0, None, team)
-        return out if shape else out[()]
+        return target if shape or out is not None else target[()]
     A = np.broadcast_to(A, batch + (m, k))
     B = np.broadcast_to(B, batch + (k, n))
     for at in np.ndindex(*batch):
         run_packed(A[at], B[at], result[at], 1.0, 0.0, None, team)
-    return out
+    return target

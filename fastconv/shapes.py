@@ -41,10 +41,12 @@ def to_pair(value, name):
 
 
 def to_counts(value, name, least):
-    """to_pair, with both at least `least`."""
+    """to_pair, with both at least `least` and of 63 bits."""
     pair = to_pair(value, name)
     if pair[0] < least or pair[1] < least:
         raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    if max(pair) > LARGEST:
+        raise ValueError(f"{name} must be below 2**63, got {value!r}")
     return pair
 
 
@@ -115,14 +117,15 @@ class ConvShape:
         if self.R == 0 or self.S == 0:
             raise ValueError(f"weight {weight_shape} has an empty kernel in layout {layout}")
         reach = tuple(d * (size - 1) for d, size in zip(dilation, (self.R, self.S), strict=True))
-        self.stride, self.dilation, self.groups, self.layout = stride, dilation, groups, layout
+        self.dilation, self.groups, self.layout = dilation, groups, layout
         self.padding = to_padding(padding, reach, stride)
-        self.P, self.Q = (
-            self._output_size(axis, size, sides, reached, step)
-            for axis, size, sides, reached, step in zip(
-                "HW", (self.H, self.W), self.padding, reach, stride, strict=True
-            )
+        padded = tuple(
+            self._padded_size(axis, size, sides, reached)
+            for axis, size, sides, reached in zip("HW", (self.H, self.W), self.padding, reach, strict=True)
         )
+        # A stride beyond the padded input is as good as one that just leaves it, and products of it fit 63 bits.
+        self.stride = min(stride[0], padded[0]), min(stride[1], padded[1])
+        self.P, self.Q = ((padded[i] - reach[i] - 1) // self.stride[i] + 1 for i in range(2))
         self.input_shape, self.weight_shape = tuple(input_shape), tuple(weight_shape)
         pixels = (self.P, self.Q)
         self.output_shape = (self.N, *pixels, self.K) if channels_last else (self.N, self.K, *pixels)
@@ -136,15 +139,14 @@ class ConvShape:
         ):
             if 8 * product > LARGEST:
                 raise ValueError(f"{name} would have {product} elements, more than can be addressed")
-        # fc_geometry of csrc/kernels.h: C and K are those of one group. A stride beyond the image is as good
-        # as one that just leaves it, and the products p * stride then fit.
+        # fc_geometry of csrc/kernels.h: C and K are those of one group.
         self.packed = struct.pack(
             "17q", self.N, group_channels, self.H, self.W, self.K // groups, self.R, self.S, *pixels, groups,
-            *(min(step, 2**31) for step in stride), *dilation, self.padding[0][0], self.padding[1][0], channels_last,
+            *self.stride, *dilation, self.padding[0][0], self.padding[1][0], channels_last,
         )  # fmt: skip
 
     @staticmethod
-    def _output_size(axis, size, sides, reach, step):
+    def _padded_size(axis, size, sides, reach):
         padded = size + sum(sides)
         if padded > LARGEST or reach > LARGEST:
             raise ValueError(f"padding or dilation is too large along {axis}: the padded input has {padded} pixels")
@@ -153,7 +155,7 @@ class ConvShape:
                 f"the kernel is larger than the padded input along {axis}: {reach + 1} > {padded} "
                 f"(kernel reach with dilation, input {size} + padding {sides})"
             )
-        return (padded - reach - 1) // step + 1
+        return padded
 
 
 @lru_cache(maxsize=1024)

@@ -96,12 +96,13 @@ INLINE intptr_t end_inside(const fc_geometry *g, intptr_t offset, intptr_t size)
     return offset < size ? clamp((size - 1 - offset) / g->stride_w + 1, 0, g->Q) : 0;
 }
 
-/* (c, r, s) order is not how channels-last pixels lie: element by element. */
+/* Where the channels of a pixel do not lie side by side, or are not wanted so: element by element. */
 static void gather_rows(const fc_geometry *g, const char *x, const intptr_t *x_strides, intptr_t pixel,
                         intptr_t pixels, intptr_t k0, intptr_t k1, char *dst, intptr_t dst_row) {
     for (intptr_t i = pixel; i < pixel + pixels; i++, dst += dst_row)
         for (intptr_t k = k0; k < k1; k++) {
-            const intptr_t tap = k % (g->R * g->S), c = k / (g->R * g->S);
+            const intptr_t tap = g->channels_last ? k / g->C : k % (g->R * g->S);
+            const intptr_t c = g->channels_last ? k % g->C : k / (g->R * g->S);
             const intptr_t h = i / g->Q % g->P * g->stride_h - g->pad_top + tap / g->S * g->dilation_h;
             const intptr_t w = i % g->Q * g->stride_w - g->pad_left + tap % g->S * g->dilation_w;
             const int inside = h >= 0 && h < g->H && w >= 0 && w < g->W;

@@ -1,6 +1,7 @@
 /* What this core can do at most, for benchmarks to stand beside: fma_chain runs independent chains of
- * FMAs in registers (2 * 12 * LANES FLOPs a step), read_sum adds up a buffer. Both return a value so
- * that the work cannot be dropped. Called by fastconv/_loops/probe.pyx. */
+ * FMAs in registers (2 * 12 * LANES FLOPs a step), read_sum adds up a buffer, which also tells whether
+ * all of it is finite. Both return a value so that the work cannot be dropped. Called by
+ * fastconv/_loops/probe.pyx. */
 
 #define CHAINS 12 /* 2 FMA ports x 4 cycles of latency need 8; 16 registers leave room for 12 */
 
@@ -29,5 +30,6 @@ static double read_sum(const void *p, intptr_t bytes) {
     }
     double sum = 0;
     for (int i = 0; i < 8; i++) sum += sum_lanes(acc[i]);
+    for (; bytes > 0; bytes -= sizeof(real), q += sizeof(real)) sum += load1(q);
     return sum;
 }

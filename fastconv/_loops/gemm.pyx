@@ -204,8 +204,8 @@ cdef void axpy_chunk(const void *problem, Py_ssize_t index, char *scratch) noexc
     cdef Py_ssize_t n = span_start(g.n, g.col_parts, g.kernels.NR, index % g.col_parts + 1) - j0
     cdef Py_ssize_t k0 = span_start(g.k, g.row_parts, 1, part), k1 = span_start(g.k, g.row_parts, 1, part + 1)
     cdef char *c = (g.c if g.row_parts == 1 else g.b_pack + part * g.n * size) + j0 * size
-    if g.row_parts > 1:
-        g.kernels.scale(n, 0, c)
+    if g.row_parts > 1 or g.beta != 1:
+        g.kernels.scale(n, 0 if g.row_parts > 1 else g.beta, c)
     g.kernels.axpy(k1 - k0, n, g.alpha, g.a + k0 * g.a_col, g.a_col, g.b + k0 * g.b_row + j0 * size, g.b_row, c)
 
 
@@ -215,13 +215,13 @@ cdef int row_times_matrix(Gemm *g, int team) except -1:
     cdef double one_f64 = 1
     g.col_parts = ceil_div(g.n, ROW_COLUMNS)
     g.row_parts = max(1, min(ROW_PARTS // g.col_parts, g.k // LEAST_DEPTH))
-    if g.beta != 1:
-        g.kernels.scale(g.n, g.beta, g.c)
     if g.row_parts > 1:
         partials = borrow(g.row_parts * g.n * g.kernels.itemsize)
         g.b_pack = partials.data
     run(axpy_chunk, g, g.row_parts * g.col_parts, 0, team)
     if g.row_parts > 1:
+        if g.beta != 1:
+            g.kernels.scale(g.n, g.beta, g.c)
         g.kernels.axpy(g.row_parts, g.n, 1, &one_f32 if g.kernels.itemsize == 4 else <void *>&one_f64, 0,
                        g.b_pack, g.n * g.kernels.itemsize, g.c)
         give_back(partials)

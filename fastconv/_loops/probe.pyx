@@ -1,8 +1,15 @@
-"""What this machine can do at most: the figures that benchmarks stand beside. Called by benchmarks/harness.py."""
+"""What this machine can do at most: the figures that benchmarks stand beside; and whether an array is finite. Called
+by benchmarks/harness and fastconv/algorithms.py."""
+from libc.math cimport isfinite
+
 from time import perf_counter
+
+cimport numpy as cnp
 
 from fastconv._loops.kernels cimport fc_kernels, kernels_for
 from fastconv._loops.team cimport run
+
+cnp.import_array()
 
 cdef enum:
     CHAINS = 12          # as in csrc/kernels/probe.c
@@ -51,3 +58,8 @@ def read_bandwidth(const unsigned char[::1] data, int threads, int repeats=5):
         run(read_chunk, &p, threads, 0, threads)
         best = max(best, 1e-9 * p.bytes_per_chunk * threads / (perf_counter() - start))
     return best
+
+
+def all_finite(cnp.ndarray array):
+    """Whether a C-contiguous array has no Inf or NaN, at the speed of memory; False also if its sum overflows."""
+    return bool(isfinite(kernels_for(array.itemsize).read_sum(cnp.PyArray_BYTES(array), cnp.PyArray_NBYTES(array))))
