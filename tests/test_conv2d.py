@@ -233,16 +233,28 @@ def test_nan_reaches_its_receptive_field_only(algorithm, layout, dtype, isa):
 
 
 @pytest.mark.parametrize("algorithm", [row.name for row in ALGORITHMS if row.strict])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 @by_layout
-def test_padding_makes_no_nan_of_an_infinite_weight(algorithm, layout, isa):
-    """A padded pixel takes no part in the sum, so 0 * inf does not arise there."""
-    x, weight = np.ones((1, 2, 4, 4), np.float32), np.ones((3, 2, 3, 3), np.float32)
-    weight[1, 0, 0, 0] = np.inf
-    got = fc.conv2d(to_layout(x, layout), to_layout(weight, layout), padding=1, layout=layout, algorithm=algorithm)
-    got = got if layout == "NCHW" else np.moveaxis(got, 3, 1)
-    expected = reference.conv2d(np.ones_like(x), np.ones_like(weight), padding=1)
-    expected[0, 1, 1:, 1:] = np.inf  # the tap (0, 0) lies inside the image for p, q >= 1
-    np.testing.assert_array_equal(got, expected)
+@by_dtype
+def test_padding_makes_no_nan_of_a_weight_that_is_not_finite(value, algorithm, layout, dtype, isa):
+    """A padded pixel takes no part in the sum, so 0 * inf does not arise there: wherever the weight lies, in conv2d and
+    in a plan, made with it or updated to it."""
+    x, ones = np.ones((1, 2, 4, 4), dtype), np.ones((3, 2, 3, 3), dtype)
+    plan = fc.plan_conv2d(to_layout(x, layout).shape, to_layout(ones, layout), padding=1, layout=layout,
+                          algorithm=algorithm)  # fmt: skip
+    for k, c, r, s in ((0, 0, 0, 0), (1, 0, 2, 1), (2, 1, 2, 2)):
+        weight = ones.copy()
+        weight[k, c, r, s] = value
+        expected = reference.conv2d(x, ones, padding=1)
+        rows, columns = ((slice(1, None), slice(None), slice(-1))[tap] for tap in (r, s))  # where the tap is inside x
+        expected[0, k, rows, columns] = value
+        expected = to_layout(expected, layout)
+        got = fc.conv2d(to_layout(x, layout), to_layout(weight, layout), padding=1, layout=layout, algorithm=algorithm)
+        np.testing.assert_array_equal(got, expected)
+        plan.update(to_layout(weight, layout))
+        np.testing.assert_array_equal(plan(to_layout(x, layout)), expected)
+    plan.update(to_layout(ones, layout))
+    np.testing.assert_array_equal(plan(to_layout(x, layout)), to_layout(reference.conv2d(x, ones, padding=1), layout))
 
 
 @by_algorithm

@@ -134,7 +134,7 @@ def test_row84_omp_num_threads(value):
 
 TEAMS = (1, 2, 3, 5)
 GEMMS = [(130, 300, 1300, "NN"), (15, 300, 70, "NN"), (61, 2100, 9, "NN"), (1, 5000, 30, "NN"), (5000, 1, 30, "NN"),
-         (7, 1003, 500, "NT"), (300, 40, 77, "TN"), (1, 3000, 2000, "NT")]  # fmt: skip
+         (7, 1003, 500, "NT"), (300, 40, 77, "TN"), (1, 3000, 2000, "NT"), (1, 700, 3000, "NN")]  # fmt: skip
 
 
 @pytest.mark.parametrize("algorithm", products.ALGORITHMS)
