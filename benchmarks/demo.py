@@ -14,7 +14,7 @@ VGG_SHARE, LECTURE_SHARE = 0.45, 0.45
 
 def main():
     start = perf_counter()
-    args = report.parser(__doc__, max_seconds=65, options=()).parse_args()
+    args = report.parser(__doc__, max_seconds=60, options=()).parse_args()
     result = report.Report("demo", args, compares=False)
     console.rule("[bold]1  A photograph through filters", align="left")
     pictures.show(result)

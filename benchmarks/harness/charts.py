@@ -5,7 +5,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # Okabe and Ito's colours, which most colour-blind readers can tell apart; greys for the peers.
 OURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
@@ -84,22 +84,24 @@ def roofline(axis, title, peak, bandwidth, series, colour):
     """GF/s over arithmetic intensity under the roof; series {name: [(FLOP per byte, GF/s), ...]}."""
     points = [point for values in series.values() for point in values]
     ridge = peak / bandwidth
-    left, right = min(0.8 * ridge, *(0.6 * x for x, _ in points)), max(1.6 * x for x, _ in points)
+    left, right = min(0.3 * ridge, *(0.6 * x for x, _ in points)), max(1.6 * x for x, _ in points)
     bottom = min(0.7 * left * bandwidth, *(0.7 * y for _, y in points))
     axis.plot([left, ridge, max(right, ridge)], [left * bandwidth, peak, peak], color=LIMIT, linewidth=1.5)
     axis.annotate(
         f"FMA peak {peak:.0f} GF/s", (right, peak), xytext=(-2, 4), textcoords="offset points",
         ha="right", va="bottom", color=LIMIT, fontsize=9, bbox=LABEL_GROUND,
     )  # fmt: skip
+    middle = (left * ridge) ** 0.5
     axis.annotate(
-        f"reading at {bandwidth:.0f} GB/s", (left, left * bandwidth), xytext=(8, 0), textcoords="offset points",
-        color=LIMIT, fontsize=9, va="bottom", rotation=90, rotation_mode="default", bbox=LABEL_GROUND,
+        f"reading at {bandwidth:.0f} GB/s", (middle, middle * bandwidth), xytext=(8, -4), textcoords="offset points",
+        color=LIMIT, fontsize=9, va="top", bbox=LABEL_GROUND,
     )  # fmt: skip
     for (name, values), marker in zip(series.items(), "oDs^vPX*", strict=False):
         axis.plot(*zip(*values, strict=True), marker, color=colour[name], label=name, markersize=6, alpha=0.85)
     axis.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, 2.5 * peak), title=title)
     axis.set(xlabel="FLOP of the definition per byte of operands, each read or written once", ylabel="effective GF/s")
     for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(LogLocator(subs=(1, 2, 5)))
         side.set_major_formatter(KILO)
         side.set_minor_formatter(NullFormatter())
     axis.legend(loc="lower right")

@@ -26,40 +26,40 @@ def matrices(size):
 
 
 def fitting_size(seconds):
-    """The largest of SIZES at which two calls of the naive loops take less than half of `seconds`."""
+    """The largest of SIZES at which a call of the naive loops takes less than a third of `seconds`."""
     small = SIZES[-1]
     a, b = matrices(small)
     once = timed(lambda: fc.gemm(a, b, algorithm="naive", num_threads=1), 0)
-    return next((s for s in SIZES if 2 * NAIVE_SLOWER * once * (s / small) ** 3 < seconds / 2), small)
+    return next((s for s in SIZES if NAIVE_SLOWER * once * (s / small) ** 3 < seconds / 3), small)
 
 
-def products(size):
-    """{(algorithm, block or None): call} on one core, whose caches are its own."""
-    a, b = matrices(size)
+def products(a, b):
+    """{(algorithm, block or None): (call, the output it fills)} on one core, whose caches are its own."""
 
-    def call(algorithm, block=None):
-        blocking = block and fc.Blocking(block, block, block)
-        return lambda: fc.gemm(a, b, algorithm=algorithm, blocking=blocking, num_threads=1)
+    def product(algorithm, block=None):
+        blocking, out = block and fc.Blocking(block, block, block), np.empty_like(a)
+        return lambda: fc.gemm(a, b, algorithm=algorithm, blocking=blocking, out=out, num_threads=1), out
 
-    swept = {(name, block): call(name, block) for name in SWEPT for block in BLOCKS if block <= size}
-    return {("naive", None): call("naive"), ("packed", None): call("packed"), **swept}
+    swept = {(name, block): product(name, block) for name in SWEPT for block in BLOCKS if block <= len(a)}
+    return {("naive", None): product("naive"), ("packed", None): product("packed"), **swept}
 
 
 def sweep_blocks(result, seconds):
-    """The size of the matrices, and {(algorithm, block or None): GF/s}; checked."""
+    """The size of the matrices, and {(algorithm, block or None): GF/s}; what the first round computed is checked."""
     end = perf_counter() + seconds
     size = fitting_size(seconds)
     a, b = matrices(size)
-    calls = products(size)
-    for (name, block), call in report.Progressed(calls.items(), "checking every block size"):
-        check.check_gemm(a, b, {f"{name}, blocks of {block}": call()})
-    rates = dict.fromkeys(calls, 0.0)
-    for _ in report.Progressed(range(ROUNDS), "timing every block size"):
-        for key, time in alternate(calls, rounds=1).items():
-            rates[key] = max(rates[key], time.rate(2 * size**3))
-        calls.pop(("naive", None), None)  # once is enough for what takes seconds
+    made = products(a, b)
+    rates = {}
+    for key, (call, _) in report.Progressed(made.items(), "every block size"):
+        rates[key] = alternate({key: call}, rounds=1)[key].rate(2 * size**3)
+    check.check_gemm(a, b, {f"{name}, blocks of {block}": out for (name, block), (_, out) in made.items()})
+    calls = {key: call for key, (call, _) in made.items() if key[0] != "naive"}  # its seconds are enough once
+    for _ in report.Progressed(range(ROUNDS - 1), "again, for the best of the rounds"):
         if perf_counter() > end:
             break
+        for key, time in alternate(calls, rounds=1).items():
+            rates[key] = max(rates[key], time.rate(2 * size**3))
     for (name, block), rate in rates.items():
         result.add(sweep="blocks", algorithm=name, size=size, block=block, threads=1, **{"GF/s": rate})
     return size, rates
