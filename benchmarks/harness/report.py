@@ -17,6 +17,7 @@ from rich.table import Table
 from harness import check, machine, peers
 
 BUSY = 0.5  # a load average above which figures deserve a warning
+CROWDED = 0.6  # of n times the peak of one thread: clocks alone do not fall that far with all cores at work
 WIDE = 170  # columns of a table that nobody looks at in a terminal
 
 console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
@@ -108,6 +109,13 @@ class Report:
     def refresh_limits(self):
         """Measures the limits again after the work, in case others had the machine at the start."""
         self.limits = self.limits.at_least(machine.measure_limits(*self.measured_for))
+        for dtype, n in self.limits.peak:
+            alone = self.limits.peak.get((dtype, 1), 0.0)
+            if self.limits.peak[dtype, n] < CROWDED * n * alone:
+                console.print(
+                    f"[yellow]the {dtype} peak of {n} threads measured only {self.limits.peak[dtype, n]:.0f} GF/s where "
+                    f"one has {alone:.0f}: others hold cores, and shares of that peak mean little[/yellow]"
+                )
 
     def path(self, suffix, describes):
         """Where a file named after the script goes; it will be in the list at the end."""
