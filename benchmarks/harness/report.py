@@ -109,12 +109,12 @@ class Report:
     def refresh_limits(self):
         """Measures the limits again after the work, in case others had the machine at the start."""
         self.limits = self.limits.at_least(machine.measure_limits(*self.measured_for))
-        for dtype, n in self.limits.peak:
+        for (dtype, n), peak in self.limits.peak.items():
             alone = self.limits.peak.get((dtype, 1), 0.0)
-            if self.limits.peak[dtype, n] < CROWDED * n * alone:
+            if peak < CROWDED * n * alone:
                 console.print(
-                    f"[yellow]the {dtype} peak of {n} threads measured only {self.limits.peak[dtype, n]:.0f} GF/s where "
-                    f"one has {alone:.0f}: others hold cores, and shares of that peak mean little[/yellow]"
+                    f"[yellow]the {dtype} peak of {n} threads measured only {peak:.0f} GF/s where one has {alone:.0f}: "
+                    "others hold cores, and shares of that peak mean little[/yellow]"
                 )
 
     def path(self, suffix, describes):
