@@ -45,10 +45,10 @@ typedef struct {
     void (*scale)(intptr_t n, double beta, void *c);
     void (*lower_rows)(const fc_geometry *g, const void *x, const intptr_t *x_strides, intptr_t pixel,
                        intptr_t pixels, intptr_t k0, intptr_t k1, void *dst, intptr_t dst_row);
-    void (*lower_columns)(const fc_geometry *g, const void *x, const intptr_t *x_strides,
-                          intptr_t pixel, intptr_t pixels, intptr_t k0, intptr_t k1, void *dst,
-                          intptr_t dst_row, intptr_t width, intptr_t dst_strip);
-    double (*fma_chain)(intptr_t steps);                /* benchmarks: the peak */
+    void (*lower_columns)(const fc_geometry *g, const void *x, const intptr_t *x_strides, intptr_t pixel,
+                          intptr_t pixels, intptr_t k0, intptr_t k1, void *dst, intptr_t dst_row,
+                          intptr_t width, intptr_t dst_strip);
+    double (*fma_chain)(intptr_t steps);               /* benchmarks: the peak */
     double (*read_sum)(const void *p, intptr_t bytes); /* benchmarks: the bandwidth; is all finite? */
 } fc_kernels;
 

@@ -30,11 +30,11 @@ INLINE vec broadcast(real s) { return s - (vec){0}; }
 INLINE void copy_n(void *dst, const void *src, intptr_t n) {
     char *d = dst;
     const char *s = src;
-#define PIECE(lanes)                               \
-    if (LANES > lanes && (n & lanes)) {           \
-        memcpy(d, s, (lanes) * sizeof(real));      \
-        d += (lanes) * sizeof(real);               \
-        s += (lanes) * sizeof(real);               \
+#define PIECE(lanes)                          \
+    if (LANES > lanes && (n & lanes)) {       \
+        memcpy(d, s, (lanes) * sizeof(real)); \
+        d += (lanes) * sizeof(real);          \
+        s += (lanes) * sizeof(real);          \
     }
     PIECE(16) PIECE(8) PIECE(4) PIECE(2) PIECE(1)
 #undef PIECE
@@ -52,6 +52,17 @@ INLINE real sum_lanes(vec v) {
     return s;
 }
 
+/* Lane i of the result is lane at[i] of a and b, counted through both; `at` is known at compile time. */
+INLINE vec shuffle(vec a, vec b, vec_index at) {
+#if defined(__clang__)
+    vec v;
+    for (int i = 0; i < LANES; i++) v[i] = at[i] < LANES ? a[at[i]] : b[at[i] - LANES];
+    return v;
+#else
+    return __builtin_shuffle(a, b, at);
+#endif
+}
+
 /* Transposes the LANES x LANES block held in v: log2(LANES) rounds, each swapping the off-diagonal
  * halves of blocks of 2 * step. */
 INLINE void transpose_block(vec v[LANES]) {
@@ -66,8 +77,8 @@ INLINE void transpose_block(vec v[LANES]) {
         for (int i = 0; i < LANES; i++) {
             if (i & step) continue;
             const vec a = v[i], b = v[i + step];
-            v[i] = __builtin_shuffle(a, b, low);
-            v[i + step] = __builtin_shuffle(a, b, high);
+            v[i] = shuffle(a, b, low);
+            v[i + step] = shuffle(a, b, high);
         }
     }
 }

@@ -41,8 +41,7 @@ def check_same_dtype(first_name, first, name, array):
     """TypeError unless both arrays have one dtype."""
     if array.dtype != first.dtype:
         raise TypeError(
-            f"{name} is {array.dtype}, {first_name} is {first.dtype}; "
-            f"convert one, e.g. {name}.astype(np.{first.dtype})"
+            f"{name} is {array.dtype}, {first_name} is {first.dtype}; convert one, e.g. {name}.astype(np.{first.dtype})"
         )
 
 

@@ -4,6 +4,7 @@ import os
 import platform
 
 import numpy as np
+import threadpoolctl
 
 from fastconv import threads
 from fastconv._loops import kernels, scratch, team
@@ -31,17 +32,16 @@ def config():
         "numpy": np.__version__,
         "cpu": cpu_model(),
         "isa": kernels.active_isa(),
-        "isas": [
-            {"name": name, "flags": flags, "runs here": usable, "tile float32": None, "tile float64": None}
-            if name != kernels.active_isa()
-            else {"name": name, "flags": flags, "runs here": usable,
-                  "tile float32": kernels.tile_sizes(4)[:2], "tile float64": kernels.tile_sizes(8)[:2]}
-            for name, flags, usable in kernels.isa_rows()
-        ],  # fmt: skip
+        "isas": [{"name": name, "flags": flags, "runs here": usable} for name, flags, usable in kernels.isa_rows()],
+        "tiles": {dtype: kernels.tile_sizes(np.dtype(dtype).itemsize)[:2] for dtype in ("float32", "float64")},
         "openmp": openmp or None,
         "threads": threads.get_num_threads(),
         "omp_get_max_threads": team.max_threads(),
         "idle workspace bytes": scratch.held_bytes(),
+        "thread pools": [
+            {key: pool.get(key) for key in ("user_api", "internal_api", "num_threads", "filepath")}
+            for pool in threadpoolctl.threadpool_info()
+        ],
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
 
@@ -51,14 +51,19 @@ def show_config():
     facts = config()
     print(f"fastconv {facts['fastconv']}, Python {facts['python']}, NumPy {facts['numpy']}")
     print(f"CPU      {facts['cpu']}")
+    tiles = ", ".join(f"{mr}x{nr} {dtype}" for dtype, (mr, nr) in facts["tiles"].items())
     for row in facts["isas"]:
-        state = "in use" if row["name"] == facts["isa"] else "runs here" if row["runs here"] else "cannot run here"
-        tile = "tile {}x{} float32, {}x{} float64; ".format(*row["tile float32"], *row["tile float64"]) if row["tile float32"] else ""
-        print(f"ISA      {row['name']:<9} {state:<16} {tile}{row['flags'] or 'no flags'}")
+        in_use = row["name"] == facts["isa"]
+        state = f"in use: tiles {tiles}" if in_use else "runs here" if row["runs here"] else "cannot run here"
+        print(f"ISA      {row['name']:<9} {state}; {row['flags'] or 'no flags'}")
     if facts["openmp"]:
         print(f"OpenMP   {facts['openmp']}, at most {facts['omp_get_max_threads']} threads")
     else:
         print("OpenMP   none: this is a serial build (FASTCONV_NO_OPENMP=1), everything runs on one thread")
     print(f"threads  {facts['threads']} by default here; {facts['idle workspace bytes']} bytes of idle workspace held")
+    for pool in facts["thread pools"]:
+        print(
+            f"pool     {pool['internal_api']} ({pool['user_api']}), {pool['num_threads']} threads: {pool['filepath']}"
+        )
     for name, value in facts["environment"].items():
         print(f"env      {name}={value}")

@@ -4,7 +4,7 @@ import numpy as np
 
 from fastconv import threads
 from fastconv.algorithms import choose, explain, plain_weight_bytes, prepare_weights
-from fastconv.arrays import as_array, check_out, check_same_dtype
+from fastconv.arrays import as_array, check_out
 from fastconv.blocking import check_blocking
 from fastconv.convolution import check_activation, check_bias, to_shape
 from fastconv.shapes import conv_shape

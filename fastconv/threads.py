@@ -92,10 +92,10 @@ def get_num_threads():
     elif _process_limit is not None:
         limit = _process_limit
     elif os.environ.get("OMP_NUM_THREADS"):
-        return _team.max_threads()
+        limit = MOST_THREADS
     else:
         limit = _default_limit
-    return min(limit, _team.max_threads())
+    return max(1, min(limit, _team.max_threads()))  # OpenMP takes nonsense for a number of threads
 
 
 @contextmanager

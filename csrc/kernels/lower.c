@@ -54,7 +54,7 @@ INLINE void copy_run(char *dst, const char *src, intptr_t n, const char *limit) 
 INLINE vec load_even(const char *src) {
     vec_index even;
     for (int i = 0; i < LANES; i++) even[i] = 2 * i;
-    return __builtin_shuffle(load(src), load(src + sizeof(vec)), even);
+    return shuffle(load(src), load(src + sizeof(vec)), even);
 }
 
 INLINE void gather_run(char *dst, const char *src, intptr_t step, intptr_t n, const char *limit) {
@@ -69,14 +69,15 @@ INLINE void gather_run(char *dst, const char *src, intptr_t step, intptr_t n, co
         } else if (stride == 2) {
             store(dst, load_even(src));
         } else {
-            store(dst, __builtin_shuffle(load_even(src), load_even(src + 2 * v), even));
+            store(dst, shuffle(load_even(src), load_even(src + 2 * v), even));
         }
     }
 }
 
 /* The end of x if a row of dst has room for a vector behind it, so that copies may overshoot; otherwise
  * NULL, which keeps them exact. */
-INLINE const char *read_limit(const fc_geometry *g, const void *x, const intptr_t *x_strides, int roomy) {
+INLINE const char *read_limit(const fc_geometry *g, const void *x, const intptr_t *x_strides,
+                              int roomy) {
     if (!roomy || x_strides[0] < 0 || x_strides[1] < 0 || x_strides[2] < 0 || x_strides[3] < 0) return 0;
     return (const char *)x + (g->N - 1) * x_strides[0] + (g->C - 1) * x_strides[1] +
            (g->H - 1) * x_strides[2] + (g->W - 1) * x_strides[3] + sizeof(real);

@@ -6,14 +6,14 @@
 #define CHAINS 12 /* 2 FMA ports x 4 cycles of latency need 8; 16 registers leave room for 12 */
 
 static double fma_chain(intptr_t steps) {
-    static const volatile real factor = (real)0.999, term = (real)1e-3; /* nothing to fold at compile time */
+    static const volatile real factor = (real)0.999,
+                               term = (real)1e-3; /* nothing to fold at compile time */
     vec acc[CHAINS], x = broadcast(factor), y = broadcast(term);
 #pragma GCC unroll 12
     for (int i = 0; i < CHAINS; i++) acc[i] = x * (real)i;
     for (; steps > 0; steps--) {
 #pragma GCC unroll 12
         for (int i = 0; i < CHAINS; i++) acc[i] = acc[i] * x + y;
-    
     }
     double sum = 0;
     for (int i = 0; i < CHAINS; i++) sum += sum_lanes(acc[i]);

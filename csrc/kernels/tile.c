@@ -109,11 +109,11 @@ INLINE void tile(const int m, const int v, intptr_t k, const void *a, intptr_t a
     }
 }
 
-#define TILE(m, v)                                                                                \
-    static void tile_##m##_##v(intptr_t k, const void *a, intptr_t a_row, intptr_t a_col,         \
-                               const void *b, intptr_t b_row, intptr_t b_ahead, void *c,         \
-                               intptr_t c_row, intptr_t n, const fc_store *s) {                   \
-        tile(m, v, k, a, a_row, a_col, b, b_row, b_ahead, c, c_row, n, s);                                \
+#define TILE(m, v)                                                                        \
+    static void tile_##m##_##v(intptr_t k, const void *a, intptr_t a_row, intptr_t a_col, \
+                               const void *b, intptr_t b_row, intptr_t b_ahead, void *c,  \
+                               intptr_t c_row, intptr_t n, const fc_store *s) {           \
+        tile(m, v, k, a, a_row, a_col, b, b_row, b_ahead, c, c_row, n, s);                \
     }
 #define ROWS_6(X, v) X(1, v) X(2, v) X(3, v) X(4, v) X(5, v) X(6, v)
 #define ROWS_8(X, v) ROWS_6(X, v) X(7, v) X(8, v)
@@ -122,5 +122,7 @@ INLINE void tile(const int m, const int v, intptr_t k, const void *a, intptr_t a
 #define ROWS(X, v, mr) ROWS_N(X, v, mr)
 ROWS(TILE, 1, FC_MR)
 ROWS(TILE, 2, FC_MR)
+/* clang-format off */
 #define ENTRY(m, v) tile_##m##_##v,
 #define TILE_TABLE {{ROWS(ENTRY, 1, FC_MR)}, {ROWS(ENTRY, 2, FC_MR)}}
+/* clang-format on */

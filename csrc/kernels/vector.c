@@ -10,8 +10,8 @@
 #define DOT_N 4
 
 /* 4 x 4 accumulators: 8 loads for 16 FMAs, and sums enough to hide the latency of an FMA. */
-INLINE void dot_block(const int m, const int n, intptr_t k, const char *a, intptr_t a_row,
-                      const char *b, intptr_t b_row, char *c, intptr_t c_row, double alpha, double beta) {
+INLINE void dot_block(const int m, const int n, intptr_t k, const char *a, intptr_t a_row, const char *b,
+                      intptr_t b_row, char *c, intptr_t c_row, double alpha, double beta) {
     vec acc[DOT_M][DOT_N];
 #pragma GCC unroll 4
     for (int i = 0; i < m; i++)
@@ -50,10 +50,12 @@ static void dot(intptr_t m, intptr_t n, intptr_t k, const void *a, intptr_t a_ro
     if (rows == M && cols == N)                                                                    \
         dot_block(M, N, k, (const char *)a + i * a_row, a_row, (const char *)b + j * b_row, b_row, \
                   (char *)c + i * c_row + j * sizeof(real), c_row, alpha, beta);
+            /* clang-format off */
             BLOCK(1, 1) BLOCK(1, 2) BLOCK(1, 3) BLOCK(1, 4)
             BLOCK(2, 1) BLOCK(2, 2) BLOCK(2, 3) BLOCK(2, 4)
             BLOCK(3, 1) BLOCK(3, 2) BLOCK(3, 3) BLOCK(3, 4)
             BLOCK(4, 1) BLOCK(4, 2) BLOCK(4, 3) BLOCK(4, 4)
+        /* clang-format on */
 #undef BLOCK
         }
 }
@@ -70,7 +72,8 @@ INLINE void axpy_block(const int rows, intptr_t n, const real *x, const char *b,
         vec sum = lanes == LANES ? load(c + at) : load_n(c + at, lanes);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
-            sum += xv[r] * (lanes == LANES ? load(b + r * b_row + at) : load_n(b + r * b_row + at, lanes));
+            sum +=
+                xv[r] * (lanes == LANES ? load(b + r * b_row + at) : load_n(b + r * b_row + at, lanes));
         if (lanes == LANES)
             store(c + at, sum);
         else

@@ -137,7 +137,7 @@ cdef void packed_chunk(const void *problem, Py_ssize_t index, char *scratch) noe
     cdef Py_ssize_t m = span_start(g.m, g.row_parts, 1, index // g.col_parts + 1) - ic
     cdef Py_ssize_t j0 = span_start(g.nc, g.col_parts, NR, index % g.col_parts)
     cdef Py_ssize_t j1 = span_start(g.nc, g.col_parts, NR, index % g.col_parts + 1)
-    cdef Py_ssize_t whole = whole_columns(g), a_row = g.a_row, a_col = g.a_col, from_strip
+    cdef Py_ssize_t whole = whole_columns(g), a_row = g.a_row, a_col = g.a_col
     cdef const char *a = g.a + ic * g.a_row + g.pc * g.a_col
     cdef char *c = g.c + ic * g.c_row + g.jc * size
     cdef fc_store store

@@ -15,7 +15,6 @@ cdef extern from "platform.h" nogil:
     void fc_restore_fp(fc_fp_state state)
 
 
-
 def _aligned(array):
     """Memoryviews want whole elements at their natural alignment: `array`, or a copy that has it."""
     whole = all(stride % array.itemsize == 0 for stride in array.strides)
