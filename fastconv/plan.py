@@ -16,13 +16,13 @@ class Plan:
     The weights and bias are copies: changing the caller's arrays changes nothing, update() does. Many threads
     may call a plan at once; a call allocates nothing but its result once the workspace has grown."""
 
-    def __init__(self, shape, row, weight, bias, relu, blocking, strict):
+    def __init__(self, shape, row, weight, bias, relu, blocking, strict, num_threads):
         self._shape, self._row, self._relu, self._blocking, self._strict = shape, row, relu, blocking, strict
         self._dtype = weight.dtype
-        self._prepare(weight, bias)
+        self._prepare(weight, bias, num_threads)
 
-    def _prepare(self, weight, bias):
-        team = threads.team_size(weight.size)
+    def _prepare(self, weight, bias, num_threads=None):
+        team = threads.team_size(weight.size, num_threads)
         forward, weights = prepare_weights(self._row, self._shape, weight, self._blocking, team)
         if np.may_share_memory(weights, weight):
             weights = weights.copy()
@@ -99,5 +99,4 @@ def plan_conv2d(input_shape, weight, bias=None, *, activation=None, stride=1, pa
     relu = check_activation(activation)
     check_blocking(blocking)
     row = choose(shape, weight.itemsize, algorithm, strict, True, blocking)
-    threads.team_size(0, num_threads)
-    return Plan(shape, row, weight, bias, relu, blocking, strict)
+    return Plan(shape, row, weight, bias, relu, blocking, strict, num_threads)

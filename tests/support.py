@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+import fastconv as fc
 from fastconv import threads
 from fastconv._loops import kernels, team
 
@@ -111,10 +112,14 @@ MEMORY = {
 }
 
 
+# Where this fastconv was imported from: in the checkout's root a child would find the sources, perhaps uncompiled.
+INSTALLED = str(Path(fc.__file__).parents[1])
+
+
 def run_python(code, timeout=60, **environment):
     """The finished process of `python -c code` with these variables (None: unset), warnings shown."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    env = {**os.environ, "PYTHONPATH": INSTALLED, **environment}
     env = {name: value for name, value in env.items() if value is not None}
     return subprocess.run(
-        [sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, timeout=timeout
+        [sys.executable, "-c", code], env=env, cwd=ROOT / "tests", capture_output=True, text=True, timeout=timeout
     )

@@ -2,13 +2,14 @@
 whole-numbered results; `python -m fastconv info` says which runs."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from support import ISAS, ROOT, run_python, use_isa
+from support import INSTALLED, ISAS, ROOT, run_python, use_isa
 
 import fastconv as fc
 from fastconv._loops import kernels
@@ -81,7 +82,12 @@ def test_swapping_in_process():
 
 def test_info_from_the_command_line():
     done = subprocess.run(
-        [sys.executable, "-m", "fastconv", "info"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "fastconv", "info"],
+        env={**os.environ, "PYTHONPATH": INSTALLED},
+        cwd=ROOT / "tests",
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     assert fc.__version__ in done.stdout
@@ -91,7 +97,12 @@ def test_info_from_the_command_line():
 
 def test_the_command_line_refuses_other_commands():
     done = subprocess.run(
-        [sys.executable, "-m", "fastconv", "fly"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "fastconv", "fly"],
+        env={**os.environ, "PYTHONPATH": INSTALLED},
+        cwd=ROOT / "tests",
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 2
     assert "info" in done.stderr
