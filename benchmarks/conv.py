@@ -5,6 +5,7 @@ fastconv over the best peer in the same layout, of the least times, and in the J
 "torch blocked" keeps input and output in oneDNN's own layout: it is shown, but it is no peer of either."""
 
 import math
+from collections import Counter
 
 import numpy as np
 from harness import charts, check, layers, peers, report
@@ -16,6 +17,7 @@ import fastconv as fc
 from fastconv.algorithms import ALGORITHMS, BY_NAME
 
 ELSEWHERE = "torch blocked"
+CROWD = 0.6  # inches that the bars of a layer need in a chart
 
 
 def arguments():
@@ -111,17 +113,17 @@ def main():
 
 
 def settings(result):
-    """The distinct (dtype, layout, batch, threads) in order."""
+    """The distinct (shapes, dtype, layout, batch, threads) in order: a table and a panel for each."""
     return list(dict.fromkeys(setting_of(row) for row in result.rows))
 
 
 def setting_of(row):
-    return tuple(row[key] for key in ("dtype", "layout", "batch", "threads"))
+    return tuple(row[key] for key in ("shapes", "dtype", "layout", "batch", "threads"))
 
 
 def title_of(setting):
-    dtype, layout, batch, threads = setting
-    return f"{layout}, batch {batch}, {dtype}, {report.threads_text(threads)}"
+    shapes, dtype, layout, batch, threads = setting
+    return f"{shapes}, {layout}, batch {batch}, {dtype}, {report.threads_text(threads)}"
 
 
 def contestants(rows):
@@ -163,11 +165,12 @@ def draw(result):
     algorithms, rivals = contestants(result.rows)
     colour = charts.colours(algorithms, rivals)
     title = f"Convolution layers on {result.machine}, {result.date}"
-    bars, axes = charts.panels(title, len(found), width=11, columns=1)
+    most = max(Counter(map(setting_of, result.rows)).values())
+    bars, axes = charts.panels(title, len(found), width=max(11, CROWD * most), columns=1)
     roofs, roof_axes = charts.panels(title, len(found), width=7)
     for i, setting in enumerate(found):
         rows = [row for row in result.rows if setting_of(row) == setting]
-        dtype, _, _, threads = setting
+        _, dtype, _, _, threads = setting
         peak = result.limits.peak[dtype, threads]
         series = {name: [row.get(f"{name} GF/s", math.nan) for row in rows] for name in [*algorithms, *rivals]}
         labels = [row["layer"].split(" ")[0] for row in rows]
