@@ -31,6 +31,7 @@ cdef enum:
 # few times to pay for a copy.
 cdef enum:
     PACK_B_TILES = 4
+    PACK_B_BYTES = 128 << 10     # what a strip leaves of L2 anyway
     PACK_A_STRIPS = 4
     DOT_ROWS = 8
     LEAST_CHUNKS = 4     # columns are cut as well where there are fewer blocks of rows
@@ -166,7 +167,10 @@ cdef int packed(Gemm *g, int team) except -1:
     cdef Py_ssize_t kc = balanced(g.k, g.blocks.kc), nc = ceil_div(balanced(g.n, g.blocks.nc), NR) * NR
     cdef Py_ssize_t jc, pc, mc, a_bytes = 0, strips = nc // NR if g.pack_b else 1
     cdef Block b_block
+    # A multiple of 4 blocks of rows, which 2 and 4 threads share evenly.
     g.row_parts = ceil_div(g.m, g.blocks.mc)
+    if g.row_parts > 1:
+        g.row_parts = ceil_div(g.row_parts, LEAST_CHUNKS) * LEAST_CHUNKS
     mc = ceil_div(g.m, g.row_parts)
     if g.pack_a:
         a_bytes = max(mc * (kc * size + LINE), kc * (mc * size + LINE))
@@ -273,7 +277,8 @@ cdef int gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, double alpha,
             return run(dot_chunk, &g, g.col_parts, 0, team)
         if m == 1 and b_col == itemsize:
             return row_times_matrix(&g, team)
-        g.pack_b = b_col != itemsize or m > PACK_B_TILES * kernels.MR
+        g.pack_b = b_col != itemsize or (m > PACK_B_TILES * kernels.MR and (
+            n * k * itemsize > PACK_B_BYTES or b_row % 4096 == 0))
         g.pack_a = n >= PACK_A_STRIPS * kernels.NR and m > kernels.MR
     else:
         g.blocks = rounded(wanted, kernels)

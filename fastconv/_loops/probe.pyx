@@ -1,5 +1,5 @@
 """What this machine can do at most: the figures that benchmarks stand beside; and whether an array is finite. Called
-by benchmarks/harness and fastconv/algorithms.py."""
+by benchmarks/harness/machine.py and fastconv/algorithms.py."""
 from libc.math cimport isfinite
 
 from time import perf_counter
