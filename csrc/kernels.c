@@ -17,6 +17,7 @@ typedef double real;
 #include "kernels/pack.c"
 #include "kernels/vector.c"
 #include "kernels/lower.c"
+#include "kernels/depthwise.c"
 #include "kernels/probe.c"
 
 #define PASTE(isa, dtype) fc_##isa##_##dtype
@@ -38,6 +39,7 @@ const fc_kernels TABLE(FC_ISA_NAME, FC_DTYPE) = {
     .scale = scale,
     .lower_rows = lower_rows,
     .lower_columns = lower_columns,
+    .depthwise = depthwise,
     .fma_chain = fma_chain,
     .read_sum = read_sum,
 };

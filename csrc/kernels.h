@@ -28,9 +28,9 @@ typedef struct {
     int64_t channels_last;
 } fc_geometry;
 
-typedef void fc_tile(intptr_t k, const void *a, intptr_t a_row, intptr_t a_col, const void *b,
-                     intptr_t b_row, intptr_t b_ahead, void *c, intptr_t c_row, intptr_t n,
-                     const fc_store *store);
+typedef void fc_tile(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a, intptr_t a_row,
+                     intptr_t a_col, const void *b, intptr_t b_row, intptr_t b_ahead, void *c,
+                     intptr_t c_row, intptr_t n, const fc_store *store);
 
 typedef struct {
     const char *isa;
@@ -48,6 +48,9 @@ typedef struct {
     void (*lower_columns)(const fc_geometry *g, const void *x, const intptr_t *x_strides, intptr_t pixel,
                           intptr_t pixels, intptr_t k0, intptr_t k1, void *dst, intptr_t dst_row,
                           intptr_t width, intptr_t dst_strip);
+    void (*depthwise)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
+                      const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
+                      const void *bias, int relu, void *y, intptr_t y_step);
     double (*fma_chain)(intptr_t steps);               /* benchmarks: the peak */
     double (*read_sum)(const void *p, intptr_t bytes); /* benchmarks: the bandwidth; is all finite? */
 } fc_kernels;

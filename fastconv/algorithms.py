@@ -3,22 +3,29 @@
 To add an algorithm, write its nest in fastconv/_loops and add a row here; conv2d, plans, tests, benchmarks
 and the README's table all iterate ALGORITHMS."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from fastconv._loops import depthwise as _depthwise
+from fastconv._loops import direct as _direct
 from fastconv._loops import im2col as _im2col
 from fastconv._loops import naive as _naive
 from fastconv._loops.kernels import active_isa
 from fastconv._loops.probe import all_finite
 from fastconv.shapes import ConvShape
 
-# A nominal core per ISA, for costs only: GFLOP/s of float32 FMAs and GB/s of copying in L2. `auto` must not
-# depend on the machine, so these are not measured: AVX2 and AVX-512 at 3.7 GHz with one 512-bit or two
-# 256-bit FMAs a cycle, SSE2 without FMA.
-NOMINAL = {"avx512": (118.0, 30.0), "avx2": (118.0, 30.0), "sse2": (30.0, 20.0), "portable": (25.0, 20.0)}
+# A nominal core, for costs only: `auto` must not depend on the machine, so nothing is measured at run time. GFLOP/s
+# of float32 FMAs per ISA, and what moving data takes off, in GB/s: lowering for im2col, by layout, and transposing to
+# channels-last and back. Fitted to the layers of benchmarks/shapes/measured.txt on Zen 4, 2026-11.
+NOMINAL = {"avx512": 118.0, "avx2": 118.0, "sse2": 50.0, "portable": 50.0}
+LOWERED_GBYTES = {"NHWC": 25.0, "NCHW": 10.0}
+TRANSPOSED_GBYTES = 5.0
+PACKED_GBYTES = 5.0
+MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
 SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
 
 
@@ -68,30 +75,65 @@ def _naive_cost(shape, _itemsize):
     return shape.flops / (SCALAR_GFLOPS * 1e9)
 
 
-def _im2col_forward(shape, x, weights, bias, y, relu, blocking, team):
-    _im2col.forward(shape.packed, x, weights, bias, y, relu, blocking, team)
+def _refuse_direct(shape):
+    """One output row's rows of padded x are copied to scratch: that has to be a sensible number of bytes."""
+    rows = (shape.R - 1) * shape.dilation[0] + 1
+    width = (shape.Q - 1) * shape.stride[1] + (shape.S - 1) * shape.dilation[1] + 1
+    copied = rows * width * (shape.C // shape.groups * 8 + 64)
+    if copied > MOST_COPIED and not shape.depthwise:
+        return f"the padded rows of x under one row of filters would take {copied >> 20} MB of scratch"
+    return _without_channels(shape)
+
+
+def _direct_nest(shape):
+    return _depthwise if shape.depthwise else _direct
+
+
+def _product_seconds(shape, itemsize, along_filters):
+    """The multiplications at full speed; where vectors lie along the filters of a group, few leave lanes empty."""
+    filters = max(1, shape.K // shape.groups)
+    idle = max(1.0, 16 / filters) if along_filters and not shape.depthwise else 1.0
+    return shape.flops * idle * itemsize / (4e9 * NOMINAL[active_isa()])
+
+
+def _direct_cost(shape, itemsize):
+    moved = 0 if shape.layout == "NHWC" else math.prod(shape.input_shape) + math.prod(shape.output_shape)
+    return _product_seconds(shape, itemsize, True) + moved * itemsize / (TRANSPOSED_GBYTES * 1e9)
 
 
 def _im2col_cost(shape, itemsize):
-    gflops, gbytes = NOMINAL[active_isa()]
     lowered = shape.N * shape.P * shape.Q * shape.C * shape.R * shape.S * itemsize
-    return shape.flops / (gflops * 4 / itemsize * 1e9) + lowered / (gbytes * 1e9)
+    product = _product_seconds(shape, itemsize, shape.layout == "NHWC")
+    return product + lowered / (LOWERED_GBYTES[shape.layout] * 1e9)
 
 
-def _im2col_prepare_cost(shape, itemsize):
-    return 2 * int(np.prod(shape.weight_shape)) * itemsize / (NOMINAL[active_isa()][1] * 1e9)
+def _packing_cost(shape, itemsize):
+    return plain_weight_bytes(shape, itemsize) / (PACKED_GBYTES * 1e9)
 
 
 ALGORITHMS = (
     Algorithm(
+        "direct",
+        refuse=_refuse_direct,
+        cost=_direct_cost,
+        forward=lambda shape, *rest: _direct_nest(shape).forward(shape.packed, *rest),
+        workspace=lambda shape, *rest: _direct_nest(shape).workspace_bytes(shape.packed, *rest),
+        prepare=lambda shape, *rest: _direct_nest(shape).prepare(shape.packed, *rest),
+        prepared_bytes=lambda shape, *rest: _direct_nest(shape).prepared_bytes(shape.packed, *rest),
+        prepare_cost=_packing_cost,
+        takes_blocking=True,
+        multiplies_padding=True,
+        summary="the seven-loop sum, register-tiled; no matrix in between",
+    ),
+    Algorithm(
         "im2col",
         refuse=_without_channels,
         cost=_im2col_cost,
-        forward=_im2col_forward,
-        workspace=lambda shape, itemsize, blocking: _im2col.workspace_bytes(shape.packed, itemsize, blocking),
-        prepare=lambda shape, weight, out, blocking, team: _im2col.prepare(shape.packed, weight, out, blocking, team),
-        prepared_bytes=lambda shape, itemsize, blocking: _im2col.prepared_bytes(shape.packed, itemsize, blocking),
-        prepare_cost=_im2col_prepare_cost,
+        forward=lambda shape, *rest: _im2col.forward(shape.packed, *rest),
+        workspace=lambda shape, *rest: _im2col.workspace_bytes(shape.packed, *rest),
+        prepare=lambda shape, *rest: _im2col.prepare(shape.packed, *rest),
+        prepared_bytes=lambda shape, *rest: _im2col.prepared_bytes(shape.packed, *rest),
+        prepare_cost=_packing_cost,
         takes_blocking=True,
         multiplies_padding=True,
         summary="a matrix product; the im2col matrix is lowered a block at a time, straight into its panels",
@@ -213,7 +255,7 @@ def explain(shape, dtype, algorithm="auto", strict=False, prepared=False, blocki
 
 def plain_weight_bytes(shape, itemsize):
     """Bytes of the weight as it comes."""
-    return int(np.prod(shape.weight_shape)) * itemsize
+    return math.prod(shape.weight_shape) * itemsize
 
 
 def prepare_weights(row, shape, weight, blocking, team):

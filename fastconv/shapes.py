@@ -91,7 +91,7 @@ class ConvShape:
 
     Immutable and hashable by identity; conv_shape keeps one per set of parameters."""
 
-    __slots__ = ("C", "H", "K", "N", "P", "Q", "R", "S", "W", "dilation", "flops", "groups", "input_shape",
+    __slots__ = ("C", "H", "K", "N", "P", "Q", "R", "S", "W", "depthwise", "dilation", "flops", "groups", "input_shape",
                  "layout", "output_shape", "packed", "padding", "stride", "weight_shape")  # fmt: skip
 
     def __init__(self, input_shape, weight_shape, stride, padding, dilation, groups, layout):
@@ -126,6 +126,7 @@ class ConvShape:
         # A stride beyond the padded input is as good as one that just leaves it, and products of it fit 63 bits.
         self.stride = min(stride[0], padded[0]), min(stride[1], padded[1])
         self.P, self.Q = ((padded[i] - reach[i] - 1) // self.stride[i] + 1 for i in range(2))
+        self.depthwise = groups > 1 and groups == self.C == self.K  # one channel and one filter a group
         self.input_shape, self.weight_shape = tuple(input_shape), tuple(weight_shape)
         pixels = (self.P, self.Q)
         self.output_shape = (self.N, *pixels, self.K) if channels_last else (self.N, self.K, *pixels)

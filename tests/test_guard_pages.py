@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from support import ISAS, ROOT, whole
+from support import INSTALLED, ISAS, ROOT, whole
 
 import fastconv as fc
 from fastconv import reference
@@ -86,7 +86,7 @@ def run_everything():
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_nothing_outside_the_arrays_is_touched(isa):
-    environment = {**os.environ, "FASTCONV_ISA": isa, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "FASTCONV_ISA": isa, "PYTHONPATH": INSTALLED}
     done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 1000
@@ -98,7 +98,7 @@ def test_the_guard_guards():
         "import numpy as np, test_guard_pages as g; a = g.fenced(np.ones(3, np.float32), True); print(flush=True);"
         "np.lib.stride_tricks.as_strided(a, (4,)).sum()"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    environment = {**os.environ, "PYTHONPATH": f"{INSTALLED}{os.pathsep}{ROOT / 'tests'}"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout == "\n"
     assert done.returncode < 0

@@ -1,9 +1,10 @@
 /* The register tile, the heart of every product:
  *
- *     c[i][j] = act(alpha * (bias + sum_k a(i, k) * b(k, j)) + beta * c[i][j])     i < m, j < n
+ *     c[i][j] = act(alpha * (bias + sum_t sum_k a(t, i, k) * b(t*K + k, j)) + beta * c[i][j])
  *
- * a(i, k) lies at a + i*a_row + k*a_col: a packed block, a matrix in place, its transpose and lowered
- * pixels are the same to it. b(k, :) lies at b + k*b_row: whole vectors, so a strip with n < NR is
+ * for i < m, j < n, over the taps t of a filter (a product has one) and k < K. a(t, i, k) lies at
+ * a + tap[t] + i*a_row + k*a_col: a packed block, a matrix in place, its transpose, lowered pixels and
+ * neighbouring pixels of an image are the same to it. b(k, :) lies at b + k*b_row: whole vectors, so a strip with n < NR is
  * packed and padded by the caller. One function per row count m = 1..MR and vector count v = 1..NV;
  * n may be anything from 1 to v * LANES. Called by the loop nests of fastconv/_loops.
  *
@@ -34,9 +35,9 @@ static __attribute__((noinline)) void store_tile(intptr_t m, intptr_t n, const v
         }
 }
 
-INLINE void tile(const int m, const int v, intptr_t k, const void *a, intptr_t a_row, intptr_t a_col,
-                 const void *b, intptr_t b_row, intptr_t b_ahead, void *c, intptr_t c_row, intptr_t n,
-                 const fc_store *s) {
+INLINE void tile(const int m, const int v, intptr_t taps, const intptr_t *tap, intptr_t k, const void *a,
+                 intptr_t a_row, intptr_t a_col, const void *b, intptr_t b_row, intptr_t b_ahead,
+                 void *c, intptr_t c_row, intptr_t n, const fc_store *s) {
     vec acc[FC_MR][FC_NV];
     const char *p[(FC_MR + 2) / 3], *q = b;
     const int whole = n == v * LANES;
@@ -63,24 +64,26 @@ INLINE void tile(const int m, const int v, intptr_t k, const void *a, intptr_t a
             for (int i = 0; i < m; i++) acc[i][j] = start;
         }
     }
+    for (intptr_t t = 0; t < taps; t++) {
 #pragma GCC unroll 16
-    for (int i = 0; i < m; i += 3) p[i / 3] = (const char *)a + i * a_row;
-    for (; k > 0; k--) {
-        vec bv[FC_NV];
+        for (int i = 0; i < m; i += 3) p[i / 3] = (const char *)a + tap[t] + i * a_row;
+        for (intptr_t l = k; l > 0; l--) {
+            vec bv[FC_NV];
 #pragma GCC unroll 4
-        for (int j = 0; j < v; j++) {
-            bv[j] = load(q + j * sizeof(vec));
-            __builtin_prefetch(q + j * sizeof(vec) + b_ahead, 0, 2);
-        }
+            for (int j = 0; j < v; j++) {
+                bv[j] = load(q + j * sizeof(vec));
+                __builtin_prefetch(q + j * sizeof(vec) + b_ahead, 0, 2);
+            }
 #pragma GCC unroll 16
-        for (int i = 0; i < m; i++) {
-            const vec av = broadcast(load1(p[i / 3] + i % 3 * a_row));
+            for (int i = 0; i < m; i++) {
+                const vec av = broadcast(load1(p[i / 3] + i % 3 * a_row));
 #pragma GCC unroll 4
-            for (int j = 0; j < v; j++) acc[i][j] += av * bv[j];
-        }
+                for (int j = 0; j < v; j++) acc[i][j] += av * bv[j];
+            }
 #pragma GCC unroll 16
-        for (int i = 0; i < m; i += 3) p[i / 3] += a_col;
-        q += b_row;
+            for (int i = 0; i < m; i += 3) p[i / 3] += a_col;
+            q += b_row;
+        }
     }
     if (whole && s->alpha == 1 && (s->beta == 0 || s->beta == 1)) {
         if (s->beta == 1) {
@@ -109,11 +112,12 @@ INLINE void tile(const int m, const int v, intptr_t k, const void *a, intptr_t a
     }
 }
 
-#define TILE(m, v)                                                                        \
-    static void tile_##m##_##v(intptr_t k, const void *a, intptr_t a_row, intptr_t a_col, \
-                               const void *b, intptr_t b_row, intptr_t b_ahead, void *c,  \
-                               intptr_t c_row, intptr_t n, const fc_store *s) {           \
-        tile(m, v, k, a, a_row, a_col, b, b_row, b_ahead, c, c_row, n, s);                \
+#define TILE(m, v)                                                                            \
+    static void tile_##m##_##v(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a, \
+                               intptr_t a_row, intptr_t a_col, const void *b, intptr_t b_row, \
+                               intptr_t b_ahead, void *c, intptr_t c_row, intptr_t n,         \
+                               const fc_store *s) {                                           \
+        tile(m, v, taps, tap, k, a, a_row, a_col, b, b_row, b_ahead, c, c_row, n, s);         \
     }
 #define ROWS_6(X, v) X(1, v) X(2, v) X(3, v) X(4, v) X(5, v) X(6, v)
 #define ROWS_8(X, v) ROWS_6(X, v) X(7, v) X(8, v)

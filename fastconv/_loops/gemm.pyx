@@ -12,6 +12,8 @@ im2col.pyx.
 Start reading at packed. Threads share the packed block of B and take blocks of rows, and of columns where
 rows are few: rectangles of C, cut by shape alone. The sum over k is never cut between threads, so any
 number of them gives the same bits."""
+from libc.stdint cimport intptr_t
+
 from fastconv._loops.kernels cimport fc_kernels, fc_store, kernels_for
 from fastconv._loops.scratch cimport Block, borrow, give_back
 from fastconv._loops.team cimport run, span_start
@@ -92,6 +94,7 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
     """c = act(alpha * a @ b + beta * c + bias) for one block: the loops over jr and ir. The rows are
     balanced: 49 are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7."""
     cdef Py_ssize_t jr, ir, rows, cols, i, tiles = ceil_div(m, kernels.MR), size = kernels.itemsize
+    cdef intptr_t no_tap = 0
     cdef const char *strip
     cdef fc_store s = store[0]
     for jr from 0 <= jr < n by kernels.NR:
@@ -105,7 +108,7 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
             if store.row_bias != NULL:
                 s.row_bias = <const char *>store.row_bias + ir * size
             kernels.tile[ceil_div(cols, kernels.lanes) - 1][rows - 1](
-                k, a + ir * a_row, a_row, a_col, strip, b_row, b_strip,
+                1, &no_tap, k, a + ir * a_row, a_row, a_col, strip, b_row, b_strip,
                 c + ir * c_row + jr * size, c_row, cols, &s)
             ir += rows
     # end: for jr, for ir

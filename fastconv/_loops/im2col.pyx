@@ -166,7 +166,7 @@ cdef void along_k_chunk(const void *problem, Py_ssize_t index, char *scratch) no
     cdef Py_ssize_t j0 = span_start(p.g.K, p.k_parts, NR, part)
     cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, part + 1) - j0
     cdef Py_ssize_t pixel = image * p.pixels + first, channel = group * p.g.K + j0
-    cdef Py_ssize_t pc, k, a_row, a_col, c_row
+    cdef Py_ssize_t pc, k, j, a_row, a_col, c_row
     cdef const char *x = p.x + group * p.g.C * p.x_strides[1]
     cdef const char *b
     cdef char *c
@@ -193,8 +193,10 @@ cdef void along_k_chunk(const void *problem, Py_ssize_t index, char *scratch) no
         store.relu = p.relu and pc + k == p.depth
         macro_kernel(kernels, m, n, k, scratch, a_row, a_col, b, NR * size, k * NR * size, c, c_row, &store)
     if p.transposed:
-        kernels.pack(n, m, c, size, c_row, p.y + image * p.y_image + (channel * p.pixels + first) * size,
-                     p.pixels * size, m, 0)
+        # A few planes of y at a time, each written from one end to the other.
+        for j from 0 <= j < n by kernels.lanes:
+            kernels.pack(least(kernels.lanes, n - j), m, c + j * size, size, c_row,
+                         p.y + image * p.y_image + ((channel + j) * p.pixels + first) * size, p.pixels * size, m, 0)
 
 
 cdef void along_pixels_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:

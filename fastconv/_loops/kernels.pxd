@@ -13,7 +13,7 @@ cdef extern from "kernels.h" nogil:
         int64_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left
         int64_t channels_last
 
-    ctypedef void fc_tile(intptr_t k, const void *a, intptr_t a_row, intptr_t a_col, const void *b,
+    ctypedef void fc_tile(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a, intptr_t a_row, intptr_t a_col, const void *b,
                           intptr_t b_row, intptr_t b_ahead, void *c, intptr_t c_row, intptr_t n,
                           const fc_store *store) noexcept nogil
 
@@ -36,6 +36,9 @@ cdef extern from "kernels.h" nogil:
         void (*lower_columns)(const fc_geometry *g, const void *x, const intptr_t *x_strides,
                               intptr_t pixel, intptr_t pixels, intptr_t k0, intptr_t k1, void *dst,
                               intptr_t dst_row, intptr_t width, intptr_t dst_strip) noexcept nogil
+        void (*depthwise)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
+                          const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
+                          const void *bias, int relu, void *y, intptr_t y_step) noexcept nogil
         double (*fma_chain)(intptr_t steps) noexcept nogil
         double (*read_sum)(const void *p, intptr_t bytes) noexcept nogil
 

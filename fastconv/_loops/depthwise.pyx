@@ -1,0 +1,182 @@
+"""Depthwise convolution, one filter a channel: the "direct" row of fastconv/algorithms.py where every group has one
+channel and one filter. Vectors run over channels (csrc/kernels/depthwise.c).
+
+Channels-last x is read in place; other x is copied, a few rows of some channels at a time, to channels-last scratch,
+and channels-first y leaves through scratch in the same way. Taps outside the image are left out of a pixel's list, so
+there is no padding: per output row one list for the pixels that have all columns of the filter inside, and one for
+each of the few that have not.
+
+A chunk is (image, block of output rows, block of channels), cut by shape alone."""
+cimport numpy as cnp
+from libc.stdint cimport intptr_t
+
+from fastconv._loops.gemm cimport balanced
+from fastconv._loops.kernels cimport fc_geometry, fc_kernels, kernels_for
+from fastconv._loops.team cimport run
+
+cnp.import_array()
+
+# ROWS_BYTES: what x and y of a chunk may take in scratch, a third of Zen 4's L2. CHANNEL_VECTORS: channels that a
+# chunk of channels-first data takes, so that each is still a stream of its own while it is copied (a guess).
+cdef enum:
+    ROWS_BYTES = 384 << 10
+    CHANNEL_VECTORS = 4
+    LEAST_CHUNKS = 8
+
+cdef struct Depthwise:
+    const fc_kernels *kernels
+    fc_geometry g
+    Py_ssize_t rows, row_parts, channels, channel_parts
+    bint in_place, channels_last_y
+    Py_ssize_t x_bytes, y_bytes               # scratch
+    const char *x
+    intptr_t x_strides[4]                     # of (n, c, h, w)
+    const char *weights                       # [tap][channel]
+    const char *bias
+    char *y
+    bint relu
+
+
+cdef inline Py_ssize_t least(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
+    return x if x < y else y
+
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
+    return (x + y - 1) // y
+
+
+cdef inline Py_ssize_t list_bytes(const Depthwise *p) noexcept nogil:
+    return 2 * p.g.R * p.g.S * sizeof(intptr_t)
+
+
+cdef void set_up(Depthwise *p, bytes geometry, Py_ssize_t itemsize, bint in_place):
+    """Everything that shape, dtype and ISA decide, and whether x can be read in place."""
+    cdef Py_ssize_t row_bytes, C
+    p.kernels = kernels_for(itemsize)
+    p.g = (<const fc_geometry *><const char *>geometry)[0]
+    C = p.g.groups
+    p.in_place, p.channels_last_y = in_place, p.g.channels_last
+    p.channels = C if in_place and p.channels_last_y else least(C, CHANNEL_VECTORS * p.kernels.lanes)
+    p.channel_parts = ceil_div(C, p.channels)
+    row_bytes = (p.g.W * p.g.stride_h * (not in_place) + p.g.Q * (not p.channels_last_y)) * p.channels * itemsize
+    p.rows = p.g.P if row_bytes == 0 else max(1, least(p.g.P, ROWS_BYTES // row_bytes))
+    p.rows = least(p.rows, ceil_div(p.g.P, ceil_div(LEAST_CHUNKS, max(1, p.g.N * p.channel_parts))))
+    p.rows = balanced(p.g.P, p.rows)
+    p.row_parts = ceil_div(p.g.P, p.rows)
+    p.x_bytes = p.y_bytes = 0
+    if not in_place:
+        p.x_bytes = least(p.g.H, (p.rows - 1) * p.g.stride_h + (p.g.R - 1) * p.g.dilation_h + 1) * p.g.W
+        p.x_bytes *= p.channels * itemsize
+    if not p.channels_last_y:
+        p.y_bytes = p.rows * p.g.Q * p.channels * itemsize
+
+
+def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
+    """Bytes of the weights, channels last."""
+    cdef const fc_geometry *g = <const fc_geometry *><const char *>geometry
+    return g.R * g.S * g.groups * itemsize
+
+
+def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
+    """Bytes of scratch that each thread uses at most: less where x is read in place."""
+    cdef Depthwise p
+    set_up(&p, geometry, itemsize, False)
+    return list_bytes(&p) + p.x_bytes + p.y_bytes
+
+
+def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):
+    """Puts the channels of a C-contiguous weight (K, taps, in either layout) last."""
+    cdef const fc_geometry *g = <const fc_geometry *><const char *>geometry
+    cdef const fc_kernels *kernels = kernels_for(weight.itemsize)
+    cdef Py_ssize_t taps = g.R * g.S
+    kernels.pack(taps, g.groups, cnp.PyArray_BYTES(weight), weight.itemsize, taps * weight.itemsize,
+                 cnp.PyArray_BYTES(packed), g.groups * weight.itemsize, g.groups, 0)
+
+
+cdef Py_ssize_t list_taps(const Depthwise *p, Py_ssize_t h, Py_ssize_t w, Py_ssize_t x_row, Py_ssize_t x_pixel,
+                          intptr_t *tap, intptr_t *weight) noexcept nogil:
+    """The taps of the filter at (h, w) that lie inside the image: offsets from its corner, and into the weights."""
+    cdef Py_ssize_t r, s, taps = 0
+    for r in range(p.g.R):
+        if not 0 <= h + r * p.g.dilation_h < p.g.H:
+            continue
+        for s in range(p.g.S):
+            if not 0 <= w + s * p.g.dilation_w < p.g.W:
+                continue
+            tap[taps] = r * p.g.dilation_h * x_row + s * p.g.dilation_w * x_pixel
+            weight[taps] = (r * p.g.S + s) * p.g.groups * p.kernels.itemsize
+            taps += 1
+    return taps
+
+
+cdef void depthwise_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef const Depthwise *p = <const Depthwise *>problem
+    cdef const fc_kernels *kernels = p.kernels
+    cdef Py_ssize_t size = kernels.itemsize, C = p.g.groups
+    cdef Py_ssize_t c0 = index % p.channel_parts * p.channels, channels = least(p.channels, C - c0)
+    cdef Py_ssize_t p0 = index // p.channel_parts % p.row_parts * p.rows, rows = least(p.rows, p.g.P - p0)
+    cdef Py_ssize_t image = index // p.channel_parts // p.row_parts
+    cdef Py_ssize_t first = max(0, p0 * p.g.stride_h - p.g.pad_top), last, h, w, row, q, q_end, low, high, taps, j
+    cdef Py_ssize_t x_row = p.x_strides[2], x_pixel = p.x_strides[3], y_row, y_pixel
+    cdef intptr_t *tap = <intptr_t *>scratch
+    cdef intptr_t *weight = tap + p.g.R * p.g.S
+    cdef const char *x = p.x + image * p.x_strides[0] + c0 * p.x_strides[1]
+    cdef const char *bias = NULL if p.bias == NULL else p.bias + c0 * size
+    cdef char *copied = scratch + list_bytes(p)
+    cdef char *y
+    if p.in_place:
+        x += first * x_row
+    else:
+        last = least(p.g.H - 1, (p0 + rows - 1) * p.g.stride_h - p.g.pad_top + (p.g.R - 1) * p.g.dilation_h)
+        x_row, x_pixel = p.g.W * channels * size, channels * size
+        for h in range(first, last + 1):
+            kernels.pack(p.g.W, channels, x + h * p.x_strides[2], p.x_strides[3], p.x_strides[1],
+                         copied + (h - first) * x_row, x_pixel, channels, 0)
+        x = copied
+    if p.channels_last_y:
+        y_pixel = C * size
+        y = p.y + ((image * p.g.P + p0) * p.g.Q) * y_pixel + c0 * size
+    else:
+        y_pixel = channels * size
+        y = copied + p.x_bytes
+    y_row = p.g.Q * y_pixel
+    # Pixels of [low, high) have every column of the filter inside the image.
+    low = least(p.g.Q, ceil_div(p.g.pad_left, p.g.stride_w))
+    high = p.g.W - 1 + p.g.pad_left - (p.g.S - 1) * p.g.dilation_w
+    high = max(low, least(p.g.Q, high // p.g.stride_w + 1)) if high >= 0 else low
+    for row in range(rows):
+        h = (p0 + row) * p.g.stride_h - p.g.pad_top
+        q = 0
+        while q < p.g.Q:
+            q_end = high if q == low and high > low else q + 1
+            w = q * p.g.stride_w - p.g.pad_left
+            taps = list_taps(p, h, w, x_row, x_pixel, tap, weight)
+            kernels.depthwise(q_end - q, channels, taps, tap, weight, x + (h - first) * x_row + w * x_pixel,
+                              p.g.stride_w * x_pixel, p.weights + c0 * size, bias, p.relu,
+                              y + row * y_row + q * y_pixel, y_pixel)
+            q = q_end
+    # end: for row, while q
+    if not p.channels_last_y:
+        for j from 0 <= j < channels by kernels.lanes:
+            kernels.pack(least(kernels.lanes, channels - j), rows * p.g.Q, y + j * size, size, y_pixel,
+                         p.y + ((image * C + c0 + j) * p.g.P + p0) * p.g.Q * size, p.g.P * p.g.Q * size,
+                         rows * p.g.Q, 0)
+
+
+def forward(bytes geometry, cnp.ndarray x, cnp.ndarray packed, bias, cnp.ndarray y, bint relu, blocking, int team):
+    """y = act(conv(x, weights) + bias); x any strides, `packed` by prepare, y C-contiguous, bias (K,) or None."""
+    cdef Depthwise p
+    cdef cnp.npy_intp *strides = cnp.PyArray_STRIDES(x)
+    cdef bint channels_last = (<const fc_geometry *><const char *>geometry).channels_last
+    cdef Py_ssize_t itemsize = cnp.PyArray_ITEMSIZE(x)
+    set_up(&p, geometry, itemsize, (strides[3] if channels_last else strides[1]) == itemsize)
+    if channels_last:
+        p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[3], strides[1], strides[2]
+    else:
+        p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[1], strides[2], strides[3]
+    p.x = cnp.PyArray_BYTES(x)
+    p.weights = cnp.PyArray_BYTES(packed)
+    p.bias = NULL if bias is None else cnp.PyArray_BYTES(<cnp.ndarray>bias)
+    p.y = cnp.PyArray_BYTES(y)
+    p.relu = relu
+    run(depthwise_chunk, &p, p.g.N * p.row_parts * p.channel_parts, list_bytes(&p) + p.x_bytes + p.y_bytes, team)

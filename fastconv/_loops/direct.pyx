@@ -1,0 +1,261 @@
+"""Direct convolution, register-tiled: the seven-loop sum with no matrix in between. Called by the "direct" row of
+fastconv/algorithms.py.
+
+    y[n, p, q, k] = act(bias[k] + sum_{r, s, c} x[n, c, p*stride_h - pad_top + r*dilation_h, ...] * w[k, c, r, s])
+
+A tile is up to MR neighbouring pixels q of an output row by NR filters k; a filter tap is an offset into the same
+rows of x, so the sum over taps and channels runs in registers and y is written once (once per block of channels).
+
+    chunk: (image, group, block of output rows, part of K), cut by shape alone
+      rows of x -> scratch    channels-last, padded with zeros, pixels `pitch` bytes apart; skipped where x
+                              already lies like that (channels-last, no padding)
+      for cb in C by CB       CB * R * S is at most 1024: as KC in gemm.pyx
+        for jr in K by NR     a strip of weights [tap][c][NR] stays in L2 while the rows pass it
+          for p in the block
+            for q by MR       the tile
+
+Bytes per FLOP, with all of it in L2: a tile of m pixels reads (m + NR) items and does 2*m*NR FLOPs per k, 0.2 bytes a
+FLOP at 14 x 32 floats; the copy into scratch moves each pixel once for 2*R*S*K FLOPs."""
+cimport numpy as cnp
+from libc.stdint cimport intptr_t
+
+from fastconv._loops.gemm cimport balanced
+from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
+from fastconv._loops.team cimport run, span_start
+
+cnp.import_array()
+
+# SUM: taps times channels between two visits to y, as KC in gemm.pyx. ROWS_BYTES: rows of x in scratch, a third of
+# Zen 4's L2, beside two strips of weights of 128 KB. Pixels a power of two apart would share the sets of L1: they
+# are kept a line apart from JOINED bytes on; below, the S taps of a filter row are one run of neighbours.
+cdef enum:
+    SUM = 1024
+    ROWS_BYTES = 384 << 10
+    LINE = 64
+    JOINED = 512
+    LEAST_CHUNKS = 8
+    LEAST_STRIPS = 2
+    MOST_TAPS = 1024
+
+cdef struct Direct:
+    const fc_kernels *kernels
+    fc_geometry g
+    Py_ssize_t channels, blocks_c                 # channels per block, and how many blocks
+    Py_ssize_t rows, row_parts, k_parts           # output rows of a chunk
+    bint in_place, joined, transposed             # x as it lies; taps of a row as one run; y is channels-first
+    Py_ssize_t pitch, row_pitch, copied           # bytes between pixels, between rows; bytes of the rows
+    const char *x
+    intptr_t x_strides[4]                         # of (n, c, h, w)
+    const char *weights
+    const char *bias
+    char *y
+    bint relu
+
+
+cdef inline Py_ssize_t least(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
+    return x if x < y else y
+
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
+    return (x + y - 1) // y
+
+
+cdef inline Py_ssize_t input_rows(const Direct *p, Py_ssize_t rows) noexcept nogil:
+    return (rows - 1) * p.g.stride_h + (p.g.R - 1) * p.g.dilation_h + 1
+
+
+cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
+    """Everything that shape, dtype, ISA and block sizes decide; x counts as channels-first, so as copied."""
+    cdef const fc_kernels *kernels = kernels_for(itemsize)
+    cdef Py_ssize_t width, pixel
+    p.kernels = kernels
+    p.g = (<const fc_geometry *><const char *>geometry)[0]
+    p.channels = balanced(p.g.C, max(1, (SUM if blocking is None else blocking.kc) // (p.g.R * p.g.S)))
+    p.blocks_c = ceil_div(p.g.C, p.channels)
+    p.transposed = not p.g.channels_last
+    pixel = p.g.C * itemsize
+    p.joined = p.g.dilation_w == 1 and pixel < JOINED and p.blocks_c == 1
+    p.pitch = pixel if p.joined else pixel + LINE
+    width = (p.g.Q - 1) * p.g.stride_w + (p.g.S - 1) * p.g.dilation_w + 1
+    p.row_pitch = width * p.pitch + LINE
+    p.rows = 1
+    while p.rows < p.g.P and input_rows(p, p.rows + 1) * p.row_pitch <= ROWS_BYTES and (
+            blocking is None or (p.rows + 1) * p.g.Q <= blocking.mc):
+        p.rows += 1
+    p.rows = balanced(p.g.P, p.rows)
+    p.row_parts = ceil_div(p.g.P, p.rows)
+    p.k_parts = max(1, min(LEAST_CHUNKS // max(1, p.g.N * p.g.groups * p.row_parts),
+                           p.g.K // (LEAST_STRIPS * kernels.NR)))
+    if p.transposed:
+        p.k_parts = max(p.k_parts, ceil_div(p.rows * p.g.Q * p.g.K * itemsize, ROWS_BYTES))
+        p.k_parts = max(1, min(p.k_parts, ceil_div(p.g.K, kernels.NR)))
+    p.copied = input_rows(p, p.rows) * p.row_pitch
+    p.in_place = False
+
+
+cdef void place(Direct *p) noexcept:
+    """Reads x in place where it is channels-last and needs no padding."""
+    cdef Py_ssize_t size = p.kernels.itemsize
+    cdef bint inside = (
+        p.g.pad_top == 0 and p.g.pad_left == 0
+        and (p.g.P - 1) * p.g.stride_h + (p.g.R - 1) * p.g.dilation_h < p.g.H
+        and (p.g.Q - 1) * p.g.stride_w + (p.g.S - 1) * p.g.dilation_w < p.g.W)
+    if not inside or p.x_strides[1] != size or p.x_strides[3] * p.g.stride_w % 2048 == 0:
+        return
+    if p.joined and p.x_strides[3] != p.g.C * size:
+        return
+    p.in_place, p.pitch, p.row_pitch, p.copied = True, p.x_strides[3], p.x_strides[2], 0
+
+
+cdef Py_ssize_t group_bytes(const Direct *p) noexcept nogil:
+    return p.g.C * p.g.R * p.g.S * ceil_div(p.g.K, p.kernels.NR) * p.kernels.NR * p.kernels.itemsize
+
+
+cdef Py_ssize_t scratch_bytes(const Direct *p) noexcept nogil:
+    cdef Py_ssize_t taps = p.g.R * p.g.S * sizeof(intptr_t) + LINE
+    if p.transposed:
+        return taps + p.copied + p.rows * p.g.Q * (ceil_div(p.g.K, p.k_parts) + p.kernels.NR) * p.kernels.itemsize
+    return taps + p.copied
+
+
+def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
+    """Bytes of the packed weights."""
+    cdef Direct p
+    set_up(&p, geometry, itemsize, blocking)
+    return p.g.groups * group_bytes(&p)
+
+
+def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
+    """Bytes of scratch that each thread uses at most: less where x is read in place."""
+    cdef Direct p
+    set_up(&p, geometry, itemsize, blocking)
+    return scratch_bytes(&p)
+
+
+cdef void prepare_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+    """One block of channels of one group: strips [tap][c][NR]."""
+    cdef const Direct *p = <const Direct *>problem
+    cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, taps = p.g.R * p.g.S, tap
+    cdef Py_ssize_t group = index // p.blocks_c, cb = index % p.blocks_c * p.channels
+    cdef Py_ssize_t channels = least(p.channels, p.g.C - cb), filter_bytes = taps * p.g.C * size
+    cdef Py_ssize_t wc = size if p.g.channels_last else taps * size, wt = p.g.C * size if p.g.channels_last else size
+    cdef const char *w = p.weights + group * p.g.K * filter_bytes + cb * wc
+    cdef char *packed = p.y + group * group_bytes(p) + cb * taps * ceil_div(p.g.K, NR) * NR * size
+    for tap in range(taps):
+        p.kernels.pack(channels, p.g.K, w + tap * wt, wc, filter_bytes, packed + tap * channels * NR * size,
+                       NR * size, NR, taps * channels * NR * size)
+
+
+def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):
+    """Packs a C-contiguous weight into `packed`, prepared_bytes long."""
+    cdef Direct p
+    set_up(&p, geometry, weight.itemsize, blocking)
+    p.weights = cnp.PyArray_BYTES(weight)
+    p.y = cnp.PyArray_BYTES(packed)
+    run(prepare_chunk, &p, p.g.groups * p.blocks_c, 0, team)
+
+
+cdef void copy_rows(const Direct *p, const char *image, Py_ssize_t first, Py_ssize_t rows, char *to) noexcept nogil:
+    """Rows first.. of the padded image, channels-last, zeros where there is no image."""
+    cdef Py_ssize_t size = p.kernels.itemsize, C = p.g.C, h, row
+    cdef Py_ssize_t width = (p.g.Q - 1) * p.g.stride_w + (p.g.S - 1) * p.g.dilation_w + 1
+    cdef Py_ssize_t inside = max(0, least(p.g.W, width - p.g.pad_left)), left = least(p.g.pad_left, width)
+    cdef const char *src
+    for row in range(rows):
+        h = first + row - p.g.pad_top
+        if h < 0 or h >= p.g.H:
+            p.kernels.scale(width * p.pitch // size, 0, to)
+        else:
+            p.kernels.scale(left * p.pitch // size, 0, to)
+            src = image + h * p.x_strides[2]
+            if p.x_strides[1] == size and p.x_strides[3] == C * size and p.pitch == C * size:
+                p.kernels.pack(1, inside * C, src, 0, size, to + left * p.pitch, 0, inside * C, 0)
+            else:
+                p.kernels.pack(inside, C, src, p.x_strides[3], p.x_strides[1], to + left * p.pitch, p.pitch, C, 0)
+            p.kernels.scale((width - left - inside) * p.pitch // size, 0, to + (left + inside) * p.pitch)
+        to += p.row_pitch
+
+
+cdef void direct_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef const Direct *p = <const Direct *>problem
+    cdef const fc_kernels *kernels = p.kernels
+    cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, R = p.g.R, S = p.g.S
+    cdef Py_ssize_t part = index % p.k_parts, row_part = index // p.k_parts % p.row_parts
+    cdef Py_ssize_t group = index // p.k_parts // p.row_parts % p.g.groups
+    cdef Py_ssize_t image = index // p.k_parts // p.row_parts // p.g.groups
+    cdef Py_ssize_t p0 = row_part * p.rows, rows = least(p.rows, p.g.P - p0)
+    cdef Py_ssize_t j0 = span_start(p.g.K, p.k_parts, NR, part)
+    cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, part + 1) - j0
+    cdef Py_ssize_t channel = group * p.g.K + j0, y_row, c_row, tiles = ceil_div(p.g.Q, kernels.MR)
+    cdef Py_ssize_t cb, channels, jr, cols, row, q, i, m, taps, depth, strip_bytes, tap
+    cdef intptr_t *offsets = <intptr_t *>scratch
+    cdef char *copied = scratch + R * S * sizeof(intptr_t) + LINE
+    cdef const char *x = p.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1]
+    cdef const char *a
+    cdef const char *strip
+    cdef char *y
+    cdef char *c
+    cdef fc_store store
+    store.alpha, store.row_bias = 1, NULL
+    if p.in_place:
+        x += p0 * p.g.stride_h * p.row_pitch
+    else:
+        copy_rows(p, x, p0 * p.g.stride_h, input_rows(p, rows), copied)
+        x = copied
+    taps = R if p.joined else R * S
+    depth = S if p.joined else 1
+    for tap in range(taps):
+        offsets[tap] = (tap * p.g.dilation_h * p.row_pitch if p.joined else
+                        tap // S * p.g.dilation_h * p.row_pitch + tap % S * p.g.dilation_w * p.pitch)
+    if p.transposed:
+        y, c_row = copied + p.copied, n * size
+    else:
+        c_row = p.g.groups * p.g.K * size
+        y = p.y + (image * p.g.P + p0) * p.g.Q * c_row + channel * size
+    y_row = p.g.Q * c_row
+    for cb from 0 <= cb < p.g.C by p.channels:
+        channels = least(p.channels, p.g.C - cb)
+        strip_bytes = R * S * channels * NR * size
+        store.beta = 0 if cb == 0 else 1
+        store.relu = p.relu and cb + channels == p.g.C
+        strip = (p.weights + group * group_bytes(p) + cb * R * S * ceil_div(p.g.K, NR) * NR * size
+                 + j0 // NR * strip_bytes)
+        for jr from 0 <= jr < n by NR:
+            cols = least(NR, n - jr)
+            store.col_bias = p.bias + (channel + jr) * size if p.bias != NULL and cb == 0 else NULL
+            for row in range(rows):
+                a = x + row * p.g.stride_h * p.row_pitch + cb * size
+                c = y + row * y_row + jr * size
+                q = 0
+                for i in range(tiles):
+                    m = p.g.Q // tiles + (i < p.g.Q % tiles)
+                    kernels.tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
+                        taps, offsets, depth * channels, a + q * p.g.stride_w * p.pitch, p.g.stride_w * p.pitch, size,
+                        strip, NR * size, strip_bytes, c + q * c_row, c_row, cols, &store)
+                    q += m
+            strip += strip_bytes
+    # end: for cb, for jr, for row, for q
+    if p.transposed:
+        # A few planes of y at a time, each written from one end to the other.
+        for jr from 0 <= jr < n by kernels.lanes:
+            kernels.pack(least(kernels.lanes, n - jr), rows * p.g.Q, y + jr * size, size, c_row,
+                         p.y + ((image * p.g.groups * p.g.K + channel + jr) * p.g.P + p0) * p.g.Q * size,
+                         p.g.P * p.g.Q * size, rows * p.g.Q, 0)
+
+
+def forward(bytes geometry, cnp.ndarray x, cnp.ndarray packed, bias, cnp.ndarray y, bint relu, blocking, int team):
+    """y = act(conv(x, weights) + bias); x any strides, `packed` by prepare, y C-contiguous, bias (K,) or None."""
+    cdef Direct p
+    cdef cnp.npy_intp *strides = cnp.PyArray_STRIDES(x)
+    set_up(&p, geometry, cnp.PyArray_ITEMSIZE(x), blocking)
+    p.x = cnp.PyArray_BYTES(x)
+    if p.g.channels_last:
+        p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[3], strides[1], strides[2]
+    else:
+        p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[1], strides[2], strides[3]
+    place(&p)
+    p.weights = cnp.PyArray_BYTES(packed)
+    p.bias = NULL if bias is None else cnp.PyArray_BYTES(<cnp.ndarray>bias)
+    p.y = cnp.PyArray_BYTES(y)
+    p.relu = relu
+    run(direct_chunk, &p, p.g.N * p.g.groups * p.row_parts * p.k_parts, scratch_bytes(&p), team)
