@@ -89,21 +89,22 @@ def _direct_nest(shape):
     return _depthwise if shape.depthwise else _direct
 
 
-def _product_seconds(shape, itemsize, along_filters):
-    """The multiplications at full speed; where vectors lie along the filters of a group, few leave lanes empty."""
-    filters = max(1, shape.K // shape.groups)
-    idle = max(1.0, 16 / filters) if along_filters and not shape.depthwise else 1.0
+def _product_seconds(shape, itemsize, least_filters):
+    """The multiplications at full speed, or slower where a group has fewer filters than fill a tile."""
+    idle = max(1.0, least_filters / max(1, shape.K // shape.groups))
     return shape.flops * idle * itemsize / (4e9 * NOMINAL[active_isa()])
 
 
 def _direct_cost(shape, itemsize):
     moved = 0 if shape.layout == "NHWC" else math.prod(shape.input_shape) + math.prod(shape.output_shape)
-    return _product_seconds(shape, itemsize, True) + moved * itemsize / (TRANSPOSED_GBYTES * 1e9)
+    # Depthwise vectors run over the groups; otherwise they run over the filters of one.
+    product = _product_seconds(shape, itemsize, 1 if shape.depthwise else 16)
+    return product + moved * itemsize / (TRANSPOSED_GBYTES * 1e9)
 
 
 def _im2col_cost(shape, itemsize):
     lowered = shape.N * shape.P * shape.Q * shape.C * shape.R * shape.S * itemsize
-    product = _product_seconds(shape, itemsize, shape.layout == "NHWC")
+    product = _product_seconds(shape, itemsize, 16 if shape.layout == "NHWC" else 8)
     return product + lowered / (LOWERED_GBYTES[shape.layout] * 1e9)
 
 

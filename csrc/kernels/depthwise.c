@@ -8,23 +8,23 @@
 
 #define DEPTHWISE_PIXELS 8
 
-INLINE void depthwise_block(const int pixels, intptr_t lanes, intptr_t taps, const intptr_t *tap,
-                            const intptr_t *weight, const char *x, intptr_t x_step, const char *w,
-                            vec bias, int relu, char *y, intptr_t y_step) {
+INLINE void depthwise_block(const int pixels, const int whole, intptr_t lanes, intptr_t taps,
+                            const intptr_t *tap, const intptr_t *weight, const char *x, intptr_t x_step,
+                            const char *w, vec bias, int relu, char *y, intptr_t y_step) {
     vec acc[DEPTHWISE_PIXELS];
 #pragma GCC unroll 8
     for (int i = 0; i < pixels; i++) acc[i] = bias;
     for (intptr_t t = 0; t < taps; t++) {
         const char *at = x + tap[t];
-        const vec wv = lanes == LANES ? load(w + weight[t]) : load_n(w + weight[t], lanes);
+        const vec wv = whole ? load(w + weight[t]) : load_n(w + weight[t], lanes);
 #pragma GCC unroll 8
         for (int i = 0; i < pixels; i++)
-            acc[i] += (lanes == LANES ? load(at + i * x_step) : load_n(at + i * x_step, lanes)) * wv;
+            acc[i] += (whole ? load(at + i * x_step) : load_n(at + i * x_step, lanes)) * wv;
     }
 #pragma GCC unroll 8
     for (int i = 0; i < pixels; i++) {
         const vec v = relu ? rectified(acc[i]) : acc[i];
-        if (lanes == LANES)
+        if (whole)
             store(y + i * y_step, v);
         else
             store_n(y + i * y_step, v, lanes);
@@ -42,11 +42,14 @@ static void depthwise(intptr_t pixels, intptr_t channels, intptr_t taps, const i
         const char *from = (const char *)x + at, *wc = (const char *)w + at;
         char *to = (char *)y + at;
         intptr_t i = 0;
-        for (; i + DEPTHWISE_PIXELS <= pixels; i += DEPTHWISE_PIXELS)
-            depthwise_block(DEPTHWISE_PIXELS, lanes, taps, tap, weight, from + i * x_step, x_step, wc,
+        for (; lanes == LANES && i + DEPTHWISE_PIXELS <= pixels; i += DEPTHWISE_PIXELS)
+            depthwise_block(DEPTHWISE_PIXELS, 1, LANES, taps, tap, weight, from + i * x_step, x_step, wc,
                             start, relu, to + i * y_step, y_step);
+        for (; lanes == LANES && i < pixels; i++)
+            depthwise_block(1, 1, LANES, taps, tap, weight, from + i * x_step, x_step, wc, start, relu,
+                            to + i * y_step, y_step);
         for (; i < pixels; i++)
-            depthwise_block(1, lanes, taps, tap, weight, from + i * x_step, x_step, wc, start, relu,
+            depthwise_block(1, 0, lanes, taps, tap, weight, from + i * x_step, x_step, wc, start, relu,
                             to + i * y_step, y_step);
     }
 }

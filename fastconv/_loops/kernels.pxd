@@ -13,9 +13,9 @@ cdef extern from "kernels.h" nogil:
         int64_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left
         int64_t channels_last
 
-    ctypedef void fc_tile(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a, intptr_t a_row, intptr_t a_col, const void *b,
-                          intptr_t b_row, intptr_t b_ahead, void *c, intptr_t c_row, intptr_t n,
-                          const fc_store *store) noexcept nogil
+    ctypedef void fc_tile(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a, intptr_t a_row,
+                          intptr_t a_col, const void *b, intptr_t b_row, intptr_t b_ahead, void *c,
+                          intptr_t c_row, intptr_t n, const fc_store *store) noexcept nogil
 
     ctypedef struct fc_kernels:
         const char *isa
