@@ -9,7 +9,7 @@ from statistics import median
 from time import perf_counter
 
 BURST = 0.030  # 30 ms, thousands of small calls, a few large ones
-WARM = 0.010  # GNU OpenMP's workers spin 1-3 ms after their last region, ONNX Runtime's some more
+WARM = 0.150  # GNU OpenMP's workers spin 1-3 ms after their last region, OpenBLAS's 100 ms
 LONG = 0.5  # in a call of this length those first milliseconds do not count: it is not called twice
 ROUNDS = 7
 

@@ -35,6 +35,7 @@ cdef enum:
     PACK_B_TILES = 4
     PACK_B_BYTES = 128 << 10     # what a strip leaves of L2 anyway
     PACK_A_STRIPS = 4
+    PACK_A_DEPTH = 64
     DOT_ROWS = 8
     LEAST_CHUNKS = 4     # columns are cut as well where there are fewer blocks of rows
 
@@ -195,42 +196,52 @@ cdef int packed(Gemm *g, int team) except -1:
     return 0
 
 
-# The product of a row with a matrix as it lies: whole rows of B, read from one end to the other, are what the
-# prefetchers like best (27 of 30 GB/s; 22 in pieces of 2048 columns), so k is cut, by shape alone, and the
-# partial sums are added in order. Only rows too long for L1 are cut as well.
+# The product of a few rows with a matrix as it lies: whole rows of B, read from one end to the other, are what the
+# prefetchers like best (27 of 30 GB/s; 22 in pieces of 2048 columns), so k is cut, by shape alone, and the partial
+# sums are added in order. Only rows too long for L1 are cut as well. Some rows of B at a time stay in L2 while
+# every row of A meets them.
 cdef enum:
     ROW_COLUMNS = 8192
     ROW_PARTS = 8
     LEAST_DEPTH = 256
+    ROWS_IN_L2 = 16
+    BEYOND_L3 = 64 << 20     # where B comes from memory, two to eight rows of A go this way too
 
 cdef void axpy_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
-    """One part of k, one piece of the row: into C itself if k is whole, else into its own partial row."""
+    """One part of k, one piece of the rows: into C itself if k is whole, else into its own partial rows."""
     cdef const Gemm *g = <const Gemm *>problem
     cdef Py_ssize_t size = g.kernels.itemsize, part = index // g.col_parts
     cdef Py_ssize_t j0 = span_start(g.n, g.col_parts, g.kernels.NR, index % g.col_parts)
     cdef Py_ssize_t n = span_start(g.n, g.col_parts, g.kernels.NR, index % g.col_parts + 1) - j0
     cdef Py_ssize_t k0 = span_start(g.k, g.row_parts, 1, part), k1 = span_start(g.k, g.row_parts, 1, part + 1)
-    cdef char *c = (g.c if g.row_parts == 1 else g.b_pack + part * g.n * size) + j0 * size
+    cdef Py_ssize_t i, pc, c_row = g.c_row if g.row_parts == 1 else g.n * size
+    cdef char *c = (g.c if g.row_parts == 1 else g.b_pack + part * g.m * c_row) + j0 * size
     if g.row_parts > 1 or g.beta != 1:
-        g.kernels.scale(n, 0 if g.row_parts > 1 else g.beta, c)
-    g.kernels.axpy(k1 - k0, n, g.alpha, g.a + k0 * g.a_col, g.a_col, g.b + k0 * g.b_row + j0 * size, g.b_row, c)
+        for i in range(g.m):
+            g.kernels.scale(n, 0 if g.row_parts > 1 else g.beta, c + i * c_row)
+    for pc from k0 <= pc < k1 by ROWS_IN_L2:
+        for i in range(g.m):
+            g.kernels.axpy(least(ROWS_IN_L2, k1 - pc), n, g.alpha, g.a + i * g.a_row + pc * g.a_col, g.a_col,
+                           g.b + pc * g.b_row + j0 * size, g.b_row, c + i * c_row)
 
 
-cdef int row_times_matrix(Gemm *g, int team) except -1:
+cdef int rows_times_matrix(Gemm *g, int team) except -1:
     cdef Block partials = None
     cdef float one_f32 = 1
     cdef double one_f64 = 1
+    cdef Py_ssize_t i, row_bytes = g.n * g.kernels.itemsize
     g.col_parts = ceil_div(g.n, ROW_COLUMNS)
     g.row_parts = max(1, min(ROW_PARTS // g.col_parts, g.k // LEAST_DEPTH))
     if g.row_parts > 1:
-        partials = borrow(g.row_parts * g.n * g.kernels.itemsize)
+        partials = borrow(g.row_parts * g.m * row_bytes)
         g.b_pack = partials.data
     run(axpy_chunk, g, g.row_parts * g.col_parts, 0, team)
     if g.row_parts > 1:
-        if g.beta != 1:
-            g.kernels.scale(g.n, g.beta, g.c)
-        g.kernels.axpy(g.row_parts, g.n, 1, &one_f32 if g.kernels.itemsize == 4 else <void *>&one_f64, 0,
-                       g.b_pack, g.n * g.kernels.itemsize, g.c)
+        for i in range(g.m):
+            if g.beta != 1:
+                g.kernels.scale(g.n, g.beta, g.c + i * g.c_row)
+            g.kernels.axpy(g.row_parts, g.n, 1, &one_f32 if g.kernels.itemsize == 4 else <void *>&one_f64, 0,
+                           g.b_pack + i * row_bytes, g.m * row_bytes, g.c + i * g.c_row)
         give_back(partials)
     return 0
 
@@ -278,11 +289,11 @@ cdef int gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, double alpha,
             g.blocks.kc = k if m <= 4 else 2 * KC
             g.col_parts = max(1, min(n // 4, 16, <Py_ssize_t>(n * k / 1e5)))
             return run(dot_chunk, &g, g.col_parts, 0, team)
-        if m == 1 and b_col == itemsize:
-            return row_times_matrix(&g, team)
+        if b_col == itemsize and (m == 1 or (m <= DOT_ROWS and n * k * itemsize > BEYOND_L3)):
+            return rows_times_matrix(&g, team)
         g.pack_b = b_col != itemsize or (m > PACK_B_TILES * kernels.MR and (
             n * k * itemsize > PACK_B_BYTES or b_row % 4096 == 0))
-        g.pack_a = n >= PACK_A_STRIPS * kernels.NR and m > kernels.MR
+        g.pack_a = n >= PACK_A_STRIPS * kernels.NR and m > kernels.MR and k >= PACK_A_DEPTH
     else:
         g.blocks = rounded(wanted, kernels)
         g.pack_a = g.pack_b = True
