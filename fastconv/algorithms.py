@@ -23,7 +23,7 @@ from fastconv.shapes import ConvShape
 # channels-last and back. Fitted to the layers of benchmarks/shapes/measured.txt on Zen 4, 2026-11.
 NOMINAL = {"avx512": 118.0, "avx2": 118.0, "sse2": 50.0, "portable": 50.0}
 LOWERED_GBYTES = {"NHWC": 25.0, "NCHW": 10.0}
-TRANSPOSED_GBYTES = 5.0
+TRANSPOSED_GBYTES = 8.0
 PACKED_GBYTES = 5.0
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
 SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors

@@ -17,29 +17,31 @@ static void pack_row(intptr_t cols, const char *src, char *dst, intptr_t width) 
     for (; j < width; j++) store1(dst + j * sizeof(real), 0);
 }
 
-/* Columns of src are contiguous: LANES of them at a time become rows through registers. */
+/* Columns of src are contiguous: whole blocks of LANES x LANES are transposed in registers, what is left at
+ * the edges goes element by element. */
 static void pack_transposed(intptr_t rows, intptr_t cols, const char *src, intptr_t src_col, char *dst,
                             intptr_t dst_row, intptr_t width) {
+    const intptr_t size = sizeof(real);
     for (intptr_t j = 0; j < width; j += LANES) {
         const intptr_t got = cols - j < LANES ? (cols > j ? cols - j : 0) : LANES;
         const intptr_t put = width - j < LANES ? width - j : LANES;
         for (intptr_t i = 0; i < rows; i += LANES) {
             const intptr_t deep = rows - i < LANES ? rows - i : LANES;
-            vec block[LANES];
+            const char *from = src + j * src_col + i * size;
+            char *to = dst + i * dst_row + j * size;
+            if (got == LANES && deep == LANES) {
+                vec block[LANES];
 #pragma GCC unroll 16
-            for (int l = 0; l < LANES; l++) {
-                const char *column = src + (j + l) * src_col + i * (intptr_t)sizeof(real);
-                block[l] = l >= got ? (vec){0} : deep == LANES ? load(column) : load_n(column, deep);
+                for (int l = 0; l < LANES; l++) block[l] = load(from + l * src_col);
+                transpose_block(block);
+#pragma GCC unroll 16
+                for (int l = 0; l < LANES; l++) store(to + l * dst_row, block[l]);
+                continue;
             }
-            transpose_block(block);
-#pragma GCC unroll 16
-            for (int l = 0; l < LANES; l++) {
-                if (l >= deep) continue;
-                char *row = dst + (i + l) * dst_row + j * sizeof(real);
-                if (put == LANES)
-                    store(row, block[l]);
-                else
-                    store_n(row, block[l], put);
+            for (intptr_t l = 0; l < deep; l++) {
+                for (intptr_t c = 0; c < got; c++)
+                    store1(to + l * dst_row + c * size, load1(from + c * src_col + l * size));
+                for (intptr_t c = got; c < put; c++) store1(to + l * dst_row + c * size, 0);
             }
         }
     }

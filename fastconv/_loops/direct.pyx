@@ -27,7 +27,8 @@ cnp.import_array()
 
 # SUM: taps times channels between two visits to y, as KC in gemm.pyx. ROWS_BYTES: rows of x in scratch, a third of
 # Zen 4's L2, beside two strips of weights of 128 KB. Pixels a power of two apart would share the sets of L1: they
-# are kept a line apart from JOINED bytes on; below, the S taps of a filter row are one run of neighbours.
+# are kept a line apart from JOINED bytes on; below, the S taps of a filter row are one run of neighbours. Results that
+# are transposed on the way out wait in scratch of ROWS_BYTES as well, TRANSPOSED_CHANNELS of them or fewer at a time.
 cdef enum:
     SUM = 1024
     ROWS_BYTES = 384 << 10
@@ -35,7 +36,8 @@ cdef enum:
     JOINED = 512
     LEAST_CHUNKS = 8
     LEAST_STRIPS = 2
-    MOST_TAPS = 1024
+    TALL = 64            # rows from which on LEAST_CHUNKS blocks of them copy few rows twice
+    TRANSPOSED_CHANNELS = 256
 
 cdef struct Direct:
     const fc_kernels *kernels
@@ -67,7 +69,7 @@ cdef inline Py_ssize_t input_rows(const Direct *p, Py_ssize_t rows) noexcept nog
 cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
     """Everything that shape, dtype, ISA and block sizes decide; x counts as channels-first, so as copied."""
     cdef const fc_kernels *kernels = kernels_for(itemsize)
-    cdef Py_ssize_t width, pixel
+    cdef Py_ssize_t width, pixel, y_row
     p.kernels = kernels
     p.g = (<const fc_geometry *><const char *>geometry)[0]
     p.channels = balanced(p.g.C, max(1, (SUM if blocking is None else blocking.kc) // (p.g.R * p.g.S)))
@@ -79,9 +81,13 @@ cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
     width = (p.g.Q - 1) * p.g.stride_w + (p.g.S - 1) * p.g.dilation_w + 1
     p.row_pitch = width * p.pitch + LINE
     p.rows = 1
-    while p.rows < p.g.P and input_rows(p, p.rows + 1) * p.row_pitch <= ROWS_BYTES and (
+    y_row = p.g.Q * least(p.g.K, TRANSPOSED_CHANNELS) * itemsize if p.transposed else 0
+    while p.rows < p.g.P and (p.rows + 1) * y_row <= ROWS_BYTES and (
+            input_rows(p, p.rows + 1) * p.row_pitch <= ROWS_BYTES) and (
             blocking is None or (p.rows + 1) * p.g.Q <= blocking.mc):
         p.rows += 1
+    if p.g.P >= TALL:
+        p.rows = least(p.rows, ceil_div(p.g.P, max(1, LEAST_CHUNKS // max(1, p.g.N * p.g.groups))))
     p.rows = balanced(p.g.P, p.rows)
     p.row_parts = ceil_div(p.g.P, p.rows)
     p.k_parts = max(1, min(LEAST_CHUNKS // max(1, p.g.N * p.g.groups * p.row_parts),
