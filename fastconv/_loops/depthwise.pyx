@@ -10,7 +10,7 @@ A chunk is (image, block of output rows, block of channels), cut by shape alone.
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.gemm cimport balanced
+from fastconv._loops.cut cimport balanced, ceil_div, least, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, kernels_for
 from fastconv._loops.team cimport run
 
@@ -35,14 +35,6 @@ cdef struct Depthwise:
     const char *bias
     char *y
     bint relu
-
-
-cdef inline Py_ssize_t least(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
-    return x if x < y else y
-
-
-cdef inline Py_ssize_t ceil_div(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
-    return (x + y - 1) // y
 
 
 cdef inline Py_ssize_t list_bytes(const Depthwise *p) noexcept nogil:
@@ -170,10 +162,7 @@ def forward(bytes geometry, cnp.ndarray x, cnp.ndarray packed, bias, cnp.ndarray
     cdef bint channels_last = (<const fc_geometry *><const char *>geometry).channels_last
     cdef Py_ssize_t itemsize = cnp.PyArray_ITEMSIZE(x)
     set_up(&p, geometry, itemsize, (strides[3] if channels_last else strides[1]) == itemsize)
-    if channels_last:
-        p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[3], strides[1], strides[2]
-    else:
-        p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[1], strides[2], strides[3]
+    take_strides(x, channels_last, p.x_strides)
     p.x = cnp.PyArray_BYTES(x)
     p.weights = cnp.PyArray_BYTES(packed)
     p.bias = NULL if bias is None else cnp.PyArray_BYTES(<cnp.ndarray>bias)

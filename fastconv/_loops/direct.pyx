@@ -19,9 +19,9 @@ FLOP at 14 x 32 floats; the copy into scratch moves each pixel once for 2*R*S*K 
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.gemm cimport balanced
+from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
-from fastconv._loops.team cimport run, span_start
+from fastconv._loops.team cimport run
 
 cnp.import_array()
 
@@ -52,14 +52,6 @@ cdef struct Direct:
     const char *bias
     char *y
     bint relu
-
-
-cdef inline Py_ssize_t least(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
-    return x if x < y else y
-
-
-cdef inline Py_ssize_t ceil_div(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
-    return (x + y - 1) // y
 
 
 cdef inline Py_ssize_t input_rows(const Direct *p, Py_ssize_t rows) noexcept nogil:
@@ -252,13 +244,9 @@ cdef void direct_chunk(const void *problem, Py_ssize_t index, char *scratch) noe
 def forward(bytes geometry, cnp.ndarray x, cnp.ndarray packed, bias, cnp.ndarray y, bint relu, blocking, int team):
     """y = act(conv(x, weights) + bias); x any strides, `packed` by prepare, y C-contiguous, bias (K,) or None."""
     cdef Direct p
-    cdef cnp.npy_intp *strides = cnp.PyArray_STRIDES(x)
     set_up(&p, geometry, cnp.PyArray_ITEMSIZE(x), blocking)
     p.x = cnp.PyArray_BYTES(x)
-    if p.g.channels_last:
-        p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[3], strides[1], strides[2]
-    else:
-        p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[1], strides[2], strides[3]
+    take_strides(x, p.g.channels_last, p.x_strides)
     place(&p)
     p.weights = cnp.PyArray_BYTES(packed)
     p.bias = NULL if bias is None else cnp.PyArray_BYTES(<cnp.ndarray>bias)

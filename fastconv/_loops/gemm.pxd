@@ -5,7 +5,6 @@ cdef struct Blocks:
     Py_ssize_t mc, nc, kc
 
 cdef Blocks default_blocks(const fc_kernels *kernels) noexcept nogil
-cdef Py_ssize_t balanced(Py_ssize_t total, Py_ssize_t most) noexcept nogil
 cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
                        const char *a, Py_ssize_t a_row, Py_ssize_t a_col,
                        const char *b, Py_ssize_t b_row, Py_ssize_t b_strip,

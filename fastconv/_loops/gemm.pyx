@@ -14,9 +14,10 @@ rows are few: rectangles of C, cut by shape alone. The sum over k is never cut b
 number of them gives the same bits."""
 from libc.stdint cimport intptr_t
 
+from fastconv._loops.cut cimport balanced, ceil_div, least, span_start
 from fastconv._loops.kernels cimport fc_kernels, fc_store, kernels_for
 from fastconv._loops.scratch cimport Block, borrow, give_back
-from fastconv._loops.team cimport run, span_start
+from fastconv._loops.team cimport run
 
 # KC: C is read and written once per KC, and with C in L3 that is what costs: on Zen 4 a 1024-cubed product
 # ran at 86, 102 and 108 of 118 GF/s with KC 256, 512 and 1024. A strip, 1024 x 32 floats, is 128 KB and
@@ -55,20 +56,6 @@ cdef struct Gemm:
     # The current block of the two outer loops.
     Py_ssize_t jc, nc, pc, kc, strip_bytes
     char *b_pack
-
-
-cdef inline Py_ssize_t least(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
-    return x if x < y else y
-
-
-cdef inline Py_ssize_t ceil_div(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
-    return (x + y - 1) // y
-
-
-cdef Py_ssize_t balanced(Py_ssize_t total, Py_ssize_t most) noexcept nogil:
-    """The size of equal blocks of at most `most` that cover `total`: 300 by 256 is 150 + 150."""
-    cdef Py_ssize_t parts = ceil_div(total, most)
-    return ceil_div(total, parts) if parts > 0 else most
 
 
 cdef Blocks default_blocks(const fc_kernels *kernels) noexcept nogil:

@@ -19,18 +19,15 @@ from cython.parallel cimport parallel, prange
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.gemm cimport Blocks, balanced, default_blocks, macro_kernel
+from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
+from fastconv._loops.gemm cimport Blocks, default_blocks, macro_kernel
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
-from fastconv._loops.team cimport flushing, run, span_start
+from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp
+from fastconv._loops.team cimport flushing, run
 
 from fastconv._loops.team import note_parallel
 
 cnp.import_array()
-
-cdef extern from "platform.h" nogil:
-    ctypedef unsigned fc_fp_state
-    fc_fp_state fc_flush_subnormals(int flush)
-    void fc_restore_fp(fc_fp_state state)
 
 # A block of pixels: 56 rows of A as in gemm.pyx; 256 columns of B, which with k = 1024 are 1 MB and are
 # fetched ahead of use. K is cut as well while there are fewer than 8 chunks, but not below 256 channels: each
@@ -57,14 +54,6 @@ cdef struct Im2col:
     char *y
     Py_ssize_t y_image
     bint relu
-
-
-cdef inline Py_ssize_t least(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
-    return x if x < y else y
-
-
-cdef inline Py_ssize_t ceil_div(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
-    return (x + y - 1) // y
 
 
 cdef inline double filled(Py_ssize_t n, Py_ssize_t lanes) noexcept nogil:
@@ -239,13 +228,9 @@ def forward(bytes geometry, cnp.ndarray x, cnp.ndarray packed, bias, cnp.ndarray
             int team):
     """y = act(conv(x, weights) + bias); x any strides, `packed` by prepare, y C-contiguous, bias (K,) or None."""
     cdef Im2col p
-    cdef cnp.npy_intp *strides = cnp.PyArray_STRIDES(x)
     set_up(&p, geometry, cnp.PyArray_ITEMSIZE(x), blocking)
     p.x = cnp.PyArray_BYTES(x)
-    if p.g.channels_last:
-        p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[3], strides[1], strides[2]
-    else:
-        p.x_strides[0], p.x_strides[1], p.x_strides[2], p.x_strides[3] = strides[0], strides[1], strides[2], strides[3]
+    take_strides(x, p.g.channels_last, p.x_strides)
     if p.g.R == 1 and p.g.S == 1 and p.g.P == p.g.H and p.g.Q == p.g.W and p.x_strides[2] == p.g.W * p.x_strides[3]:
         # A 1x1 filter at stride 1 sees one long row of pixels.
         p.g.W = p.g.Q = p.g.H * p.g.W

@@ -5,14 +5,10 @@ import numpy as np
 from cython cimport floating
 from cython.parallel cimport parallel, prange
 
+from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp
 from fastconv._loops.team cimport flushing
 
 from fastconv._loops.team import note_parallel
-
-cdef extern from "platform.h" nogil:
-    ctypedef unsigned fc_fp_state
-    fc_fp_state fc_flush_subnormals(int flush)
-    void fc_restore_fp(fc_fp_state state)
 
 
 def _aligned(array):

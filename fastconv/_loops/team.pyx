@@ -3,16 +3,16 @@ slice of scratch and its floating-point state; a chunk function knows of none of
 nests, in naive.pyx, carry their prange in plain sight.)"""
 from cython.parallel cimport parallel, prange
 
+from fastconv._loops.platform cimport (
+    fc_flush_subnormals,
+    fc_fp_state,
+    fc_has_openmp,
+    fc_max_threads,
+    fc_openmp_version,
+    fc_restore_fp,
+    fc_thread_id,
+)
 from fastconv._loops.scratch cimport Block, borrow, give_back
-
-cdef extern from "platform.h" nogil:
-    ctypedef unsigned fc_fp_state
-    fc_fp_state fc_flush_subnormals(int flush)
-    void fc_restore_fp(fc_fp_state state)
-    int fc_thread_id()
-    int fc_max_threads()
-    int fc_has_openmp
-    int fc_openmp_version
 
 cdef bint flush = True
 cdef bint entered_parallel = False
