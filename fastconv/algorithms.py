@@ -31,25 +31,42 @@ SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One row. `weights` below is what prepare returned, or the caller's weight where there is no prepare.
+    """One row. nest(shape) is what computes the shape: a module of fastconv/_loops, or an object, with
 
-    forward(shape, x, weights, bias, y, relu, blocking, team) fills y, C-contiguous in shape.layout, for x of
-    any strides. prepare(shape, weight, out, blocking, team) packs a C-contiguous weight into `out`, a byte
-    array of prepared_bytes(shape, itemsize, blocking). workspace(...) is the scratch of each thread in bytes.
-    cost(shape, itemsize) is seconds on the nominal core, prepare_cost(...) that of prepare."""
+        compiled(geometry, itemsize, strides, relu, blocking).run(x, weights, bias, y, team)
+                                                      fills y, C-contiguous in shape.layout, for x of those strides
+        prepare(geometry, weight, out, blocking, team)   packs a C-contiguous weight into `out`, a byte array of
+        prepared_bytes(geometry, itemsize, blocking)     so many bytes
+        workspace_bytes(geometry, itemsize, blocking)    scratch of a call on one thread, at most
+
+    or None for the definition's loops, which take the caller's weight as it is. cost(shape, itemsize) is seconds on
+    the nominal core, prepare_cost(...) that of prepare."""
 
     name: str
     refuse: Callable[[ConvShape], str | None]
     cost: Callable[[ConvShape, int], float]
-    forward: Callable
-    workspace: Callable[[ConvShape, int, object], int]
-    prepare: Callable | None = None
-    prepared_bytes: Callable[[ConvShape, int, object], int] | None = None
+    nest: Callable[[ConvShape], object] | None
     prepare_cost: Callable[[ConvShape, int], float] | None = None
     takes_blocking: bool = False
     strict: bool = True  # multiplies what the definition multiplies
     multiplies_padding: bool = False  # with its zeros, where the definition skips it
     summary: str = ""
+
+    def compile(self, shape, itemsize, strides, relu, blocking):
+        """What runs: its run(x, weights, bias, y, team) takes weights as prepare_weights made them."""
+        if self.nest is None:
+            return _naive.SevenLoops(shape, relu)
+        return self.nest(shape).compiled(shape.packed, itemsize, strides, relu, blocking)
+
+    def workspace(self, shape, itemsize, blocking):
+        """Bytes of scratch of a call on one thread, at most."""
+        return self.nest(shape).workspace_bytes(shape.packed, itemsize, blocking) if self.nest else 0
+
+    def weight_bytes(self, shape, itemsize, blocking):
+        """Bytes of the prepared weights."""
+        if self.nest is None:
+            return plain_weight_bytes(shape, itemsize)
+        return self.nest(shape).prepared_bytes(shape.packed, itemsize, blocking)
 
 
 def never(_shape):
@@ -57,18 +74,8 @@ def never(_shape):
     return None
 
 
-def in_nchw_order(array, layout):
-    """A view with the axes (n, c, h, w) or (k, c, r, s), whatever the layout."""
-    return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
-
-
 def _without_channels(shape):
     return "x has no channels, so there is no product" if shape.C == 0 else None
-
-
-def _naive_forward(shape, x, weights, bias, y, relu, _blocking, team):
-    x, weights, y = (in_nchw_order(array, shape.layout) for array in (x, weights, y))
-    _naive.conv2d(shape, x, weights, bias, y, relu, team)
 
 
 def _naive_cost(shape, _itemsize):
@@ -117,10 +124,7 @@ ALGORITHMS = (
         "direct",
         refuse=_refuse_direct,
         cost=_direct_cost,
-        forward=lambda shape, *rest: _direct_nest(shape).forward(shape.packed, *rest),
-        workspace=lambda shape, *rest: _direct_nest(shape).workspace_bytes(shape.packed, *rest),
-        prepare=lambda shape, *rest: _direct_nest(shape).prepare(shape.packed, *rest),
-        prepared_bytes=lambda shape, *rest: _direct_nest(shape).prepared_bytes(shape.packed, *rest),
+        nest=_direct_nest,
         prepare_cost=_packing_cost,
         takes_blocking=True,
         multiplies_padding=True,
@@ -130,10 +134,7 @@ ALGORITHMS = (
         "im2col",
         refuse=_without_channels,
         cost=_im2col_cost,
-        forward=lambda shape, *rest: _im2col.forward(shape.packed, *rest),
-        workspace=lambda shape, *rest: _im2col.workspace_bytes(shape.packed, *rest),
-        prepare=lambda shape, *rest: _im2col.prepare(shape.packed, *rest),
-        prepared_bytes=lambda shape, *rest: _im2col.prepared_bytes(shape.packed, *rest),
+        nest=lambda _shape: _im2col,
         prepare_cost=_packing_cost,
         takes_blocking=True,
         multiplies_padding=True,
@@ -143,8 +144,7 @@ ALGORITHMS = (
         "naive",
         refuse=never,
         cost=_naive_cost,
-        forward=_naive_forward,
-        workspace=lambda *_: 0,
+        nest=None,
         summary="the definition's seven loops, plain; the reference of the others",
     ),
 )
@@ -231,7 +231,7 @@ class Explanation:
                 f"  {mark}{row.name:<12}{row.seconds * 1e3:>9.3f} ms{row.workspace_bytes / 1024:>11.0f} KB"
                 f"{row.weight_bytes / 1024:>11.0f} KB  {row.summary}"
             )
-        lines.append("  (estimates are of one nominal core; workspace is for each thread)")
+        lines.append("  (estimates are of one nominal core, and so is the workspace)")
         return "\n".join(lines)
 
 
@@ -247,9 +247,9 @@ def explain(shape, dtype, algorithm="auto", strict=False, prepared=False, blocki
         if reason:
             return Verdict(row.name, reason, None, None, None, row.summary)
         used = blocking if row.takes_blocking else None
-        weight_bytes = row.prepared_bytes(shape, itemsize, used) if row.prepare else plain_weight_bytes(shape, itemsize)
-        return Verdict(row.name, None, row_cost(row, shape, itemsize, prepared),
-                       row.workspace(shape, itemsize, used), weight_bytes, row.summary)  # fmt: skip
+        seconds = row_cost(row, shape, itemsize, prepared)
+        memory = row.workspace(shape, itemsize, used), row.weight_bytes(shape, itemsize, used)
+        return Verdict(row.name, None, seconds, *memory, row.summary)
 
     return Explanation(shape, str(np.dtype(dtype)), prepared, tuple(verdict(row) for row in ALGORITHMS), chosen.name)
 
@@ -260,15 +260,15 @@ def plain_weight_bytes(shape, itemsize):
 
 
 def prepare_weights(row, shape, weight, blocking, team):
-    """(forward, weights): what computes with this weight, and the weight as it takes it: packed, or as it came.
+    """(row, weights): the row that computes with this weight, and the weight as it takes it: packed, or as it came.
 
     A row that multiplies the zeros of the padding would make NaN of a filter's Inf or NaN where the definition
     does not multiply at all: such filters are computed by the definition."""
-    if row.prepare is None:
-        return row.forward, weight
+    if row.nest is None:
+        return row, weight
     weight = np.ascontiguousarray(weight)
     if row.multiplies_padding and shape.padding != ((0, 0), (0, 0)) and not all_finite(weight):
-        return _naive_forward, weight
-    packed = np.empty(row.prepared_bytes(shape, weight.itemsize, blocking), np.uint8)
-    row.prepare(shape, weight, packed, blocking, team)
-    return row.forward, packed
+        return BY_NAME["naive"], weight
+    packed = np.empty(row.weight_bytes(shape, weight.itemsize, blocking), np.uint8)
+    row.nest(shape).prepare(shape.packed, weight, packed, blocking, team)
+    return row, packed

@@ -5,7 +5,7 @@ import numpy as np
 
 from fastconv import threads
 from fastconv._loops import im2col as _im2col
-from fastconv.algorithms import choose, explain, in_nchw_order, prepare_weights
+from fastconv.algorithms import choose, explain, prepare_weights
 from fastconv.arrays import as_array, check_out, check_same_dtype
 from fastconv.blocking import check_blocking
 from fastconv.shapes import conv_shape, to_counts, to_int
@@ -68,8 +68,8 @@ def conv2d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilati
     else:
         check_out(out, shape.output_shape, x.dtype, (("x", x), ("weight", weight), ("bias", bias)))
     if out.size:
-        forward, weights = prepare_weights(row, shape, weight, blocking, team)
-        forward(shape, x, weights, bias, out, relu, blocking, team)
+        row, weights = prepare_weights(row, shape, weight, blocking, team)
+        row.compile(shape, x.itemsize, x.strides, relu, blocking).run(x, weights, bias, out, team)
     return out
 
 
@@ -86,6 +86,11 @@ def explain_conv2d(input_shape, weight_shape, *, dtype="float32", stride=1, padd
     shape = conv_shape(to_shape(input_shape, "input_shape"), to_shape(weight_shape, "weight_shape"),
                        stride, padding, dilation, groups, layout)  # fmt: skip
     return explain(shape, dtype, algorithm, strict, prepared, blocking)
+
+
+def in_nchw_order(array, layout):
+    """A view with the axes (n, c, h, w), whatever the layout."""
+    return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
 
 
 def to_shape(shape, name):

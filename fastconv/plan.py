@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastconv import threads
-from fastconv.algorithms import choose, explain, plain_weight_bytes, prepare_weights
+from fastconv.algorithms import choose, explain, prepare_weights
 from fastconv.arrays import as_array, check_out
 from fastconv.blocking import check_blocking
 from fastconv.convolution import check_activation, check_bias, to_shape
@@ -23,11 +23,11 @@ class Plan:
 
     def _prepare(self, weight, bias, num_threads=None):
         team = threads.team_size(weight.size, num_threads)
-        forward, weights = prepare_weights(self._row, self._shape, weight, self._blocking, team)
+        row, weights = prepare_weights(self._row, self._shape, weight, self._blocking, team)
         if np.may_share_memory(weights, weight):
             weights = weights.copy()
         # One assignment, so that a call in another thread sees the old parameters or the new ones.
-        self._parameters = forward, weights, None if bias is None else bias.copy()
+        self._parameters = row, weights, None if bias is None else bias.copy()
 
     def __call__(self, x, *, out=None, num_threads=None):
         """conv2d of x with the plan's weights; x must have the plan's input shape and dtype.
@@ -40,13 +40,14 @@ class Plan:
         if x.shape != shape.input_shape:
             raise ValueError(f"x has shape {x.shape}, but the plan was made for {shape.input_shape}")
         team = threads.team_size(shape.flops, num_threads)
-        forward, weights, bias = self._parameters
+        row, weights, bias = self._parameters
         if out is None:
             out = np.empty(shape.output_shape, x.dtype)
         else:
             check_out(out, shape.output_shape, x.dtype, (("x", x),))
         if out.size:
-            forward(shape, x, weights, bias, out, self._relu, self._blocking, team)
+            compiled = row.compile(shape, x.itemsize, x.strides, self._relu, self._blocking)
+            compiled.run(x, weights, bias, out, team)
         return out
 
     def update(self, weight, bias=None):
@@ -65,14 +66,12 @@ class Plan:
 
     @property
     def workspace_bytes(self):
-        """Scratch of each thread in a call."""
+        """Scratch of a call on one thread, at most."""
         return self._row.workspace(self._shape, self._dtype.itemsize, self._blocking)
 
     @property
     def weight_bytes(self):
         """Memory of the prepared weights."""
-        if self._row.prepare is None:
-            return plain_weight_bytes(self._shape, self._dtype.itemsize)
         return self._parameters[1].nbytes
 
     def explain(self):

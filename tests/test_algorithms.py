@@ -38,7 +38,6 @@ def test_the_table():
     for row in ALGORITHMS:
         assert row.summary
         assert row.name.isidentifier()
-        assert (row.prepare is None) == (row.prepared_bytes is None)
 
 
 @by_name
@@ -56,9 +55,8 @@ def test_rows_answer_for_every_shape(name, itemsize, isa):
                 continue
             assert 0 <= row.cost(shape, itemsize) < 10
             assert row.workspace(shape, itemsize, None) >= 0
-            if row.prepared_bytes:
-                assert row.prepared_bytes(shape, itemsize, None) >= 0
-                assert row.prepare_cost is None or row.prepare_cost(shape, itemsize) >= 0
+            assert row.weight_bytes(shape, itemsize, None) >= 0
+            assert row.prepare_cost is None or row.prepare_cost(shape, itemsize) >= 0
 
 
 @by_layer

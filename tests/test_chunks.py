@@ -79,17 +79,17 @@ def test_chunks_of_a_convolution(case, algorithm, layout, dtype, blocking, isa):
 def test_chunks_of_the_preparation_of_weights(case, algorithm, layout, isa):
     """Packed chunk by chunk, the weights are those packed at once."""
     row, shape = BY_NAME[algorithm], shape_of(case, layout)
-    if row.refuse(shape) or row.prepare is None:
+    if row.refuse(shape) or row.nest is None:
         return
     weight = to_layout(whole(case.weight, 1), layout).astype(np.float32)
-    at_once = poison(row.prepared_bytes(shape, 4, None) // 4, np.float32)
+    at_once = poison(row.weight_bytes(shape, 4, None) // 4, np.float32)
     singly = poison(at_once.shape, np.float32)
-    row.prepare(shape, weight, at_once.view(np.uint8), None, 1)
+    row.nest(shape).prepare(shape.packed, weight, at_once.view(np.uint8), None, 1)
     counts = np.zeros(at_once.shape, np.int64)
     for index in range(300):
         before = singly.copy()
         with only_chunk(index):
-            row.prepare(shape, weight, singly.view(np.uint8), None, 1)
+            row.nest(shape).prepare(shape.packed, weight, singly.view(np.uint8), None, 1)
         counts += written(singly) & ~written(before)
     np.testing.assert_array_equal(written(singly), written(at_once))
     np.testing.assert_array_equal(singly.view(np.uint32), at_once.view(np.uint32))

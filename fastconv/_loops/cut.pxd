@@ -1,5 +1,4 @@
 # How the nests cut ranges into blocks, and the order in which they take the axes of an image.
-cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
 
@@ -25,8 +24,7 @@ cdef inline Py_ssize_t span_start(Py_ssize_t total, Py_ssize_t parts, Py_ssize_t
 
 
 # The strides of (n, c, h, w), whatever the layout of x.
-cdef inline void take_strides(cnp.ndarray x, bint channels_last, intptr_t *strides):
-    cdef cnp.npy_intp *s = cnp.PyArray_STRIDES(x)
+cdef inline void take_strides(tuple s, bint channels_last, intptr_t *strides):
     strides[0] = s[0]
     strides[1] = s[3] if channels_last else s[1]
     strides[2] = s[1] if channels_last else s[2]

@@ -12,7 +12,7 @@ from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport balanced, ceil_div, least, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, kernels_for
-from fastconv._loops.team cimport run
+from fastconv._loops.team cimport Operands, compile
 
 cnp.import_array()
 
@@ -29,11 +29,7 @@ cdef struct Depthwise:
     Py_ssize_t rows, row_parts, channels, channel_parts
     bint in_place, channels_last_y
     Py_ssize_t x_bytes, y_bytes               # scratch
-    const char *x
     intptr_t x_strides[4]                     # of (n, c, h, w)
-    const char *weights                       # [tap][channel]
-    const char *bias
-    char *y
     bint relu
 
 
@@ -101,7 +97,7 @@ cdef Py_ssize_t list_taps(const Depthwise *p, Py_ssize_t h, Py_ssize_t w, Py_ssi
     return taps
 
 
-cdef void depthwise_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+cdef void depthwise_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Depthwise *p = <const Depthwise *>problem
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t size = kernels.itemsize, C = p.g.groups
@@ -112,8 +108,8 @@ cdef void depthwise_chunk(const void *problem, Py_ssize_t index, char *scratch) 
     cdef Py_ssize_t x_row = p.x_strides[2], x_pixel = p.x_strides[3], y_row, y_pixel
     cdef intptr_t *tap = <intptr_t *>scratch
     cdef intptr_t *weight = tap + p.g.R * p.g.S
-    cdef const char *x = p.x + image * p.x_strides[0] + c0 * p.x_strides[1]
-    cdef const char *bias = NULL if p.bias == NULL else p.bias + c0 * size
+    cdef const char *x = at.x + image * p.x_strides[0] + c0 * p.x_strides[1]
+    cdef const char *bias = NULL if at.bias == NULL else at.bias + c0 * size
     cdef char *copied = scratch + list_bytes(p)
     cdef char *y
     if p.in_place:
@@ -127,7 +123,7 @@ cdef void depthwise_chunk(const void *problem, Py_ssize_t index, char *scratch) 
         x = copied
     if p.channels_last_y:
         y_pixel = C * size
-        y = p.y + ((image * p.g.P + p0) * p.g.Q) * y_pixel + c0 * size
+        y = at.y + ((image * p.g.P + p0) * p.g.Q) * y_pixel + c0 * size
     else:
         y_pixel = channels * size
         y = copied + p.x_bytes
@@ -144,28 +140,23 @@ cdef void depthwise_chunk(const void *problem, Py_ssize_t index, char *scratch) 
             w = q * p.g.stride_w - p.g.pad_left
             taps = list_taps(p, h, w, x_row, x_pixel, tap, weight)
             kernels.depthwise(q_end - q, channels, taps, tap, weight, x + (h - first) * x_row + w * x_pixel,
-                              p.g.stride_w * x_pixel, p.weights + c0 * size, bias, p.relu,
+                              p.g.stride_w * x_pixel, at.weights + c0 * size, bias, p.relu,
                               y + row * y_row + q * y_pixel, y_pixel)
             q = q_end
     # end: for row, while q
     if not p.channels_last_y:
         for j from 0 <= j < channels by kernels.lanes:
             kernels.pack(least(kernels.lanes, channels - j), rows * p.g.Q, y + j * size, size, y_pixel,
-                         p.y + ((image * C + c0 + j) * p.g.P + p0) * p.g.Q * size, p.g.P * p.g.Q * size,
+                         at.y + ((image * C + c0 + j) * p.g.P + p0) * p.g.Q * size, p.g.P * p.g.Q * size,
                          rows * p.g.Q, 0)
 
 
-def forward(bytes geometry, cnp.ndarray x, cnp.ndarray packed, bias, cnp.ndarray y, bint relu, blocking, int team):
-    """y = act(conv(x, weights) + bias); x any strides, `packed` by prepare, y C-contiguous, bias (K,) or None."""
+def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
+    """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
     cdef Depthwise p
-    cdef cnp.npy_intp *strides = cnp.PyArray_STRIDES(x)
     cdef bint channels_last = (<const fc_geometry *><const char *>geometry).channels_last
-    cdef Py_ssize_t itemsize = cnp.PyArray_ITEMSIZE(x)
     set_up(&p, geometry, itemsize, (strides[3] if channels_last else strides[1]) == itemsize)
-    take_strides(x, channels_last, p.x_strides)
-    p.x = cnp.PyArray_BYTES(x)
-    p.weights = cnp.PyArray_BYTES(packed)
-    p.bias = NULL if bias is None else cnp.PyArray_BYTES(<cnp.ndarray>bias)
-    p.y = cnp.PyArray_BYTES(y)
+    take_strides(strides, channels_last, p.x_strides)
     p.relu = relu
-    run(depthwise_chunk, &p, p.g.N * p.row_parts * p.channel_parts, list_bytes(&p) + p.x_bytes + p.y_bytes, team)
+    return compile(&p, sizeof(p), depthwise_chunk, p.g.N * p.row_parts * p.channel_parts,
+                   list_bytes(&p) + p.x_bytes + p.y_bytes)

@@ -21,7 +21,7 @@ from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
-from fastconv._loops.team cimport run
+from fastconv._loops.team cimport Operands, compile, run
 
 cnp.import_array()
 
@@ -46,11 +46,7 @@ cdef struct Direct:
     Py_ssize_t rows, row_parts, k_parts           # output rows of a chunk
     bint in_place, joined, transposed             # x as it lies; taps of a row as one run; y is channels-first
     Py_ssize_t pitch, row_pitch, copied           # bytes between pixels, between rows; bytes of the rows
-    const char *x
     intptr_t x_strides[4]                         # of (n, c, h, w)
-    const char *weights
-    const char *bias
-    char *y
     bint relu
 
 
@@ -130,15 +126,15 @@ def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
     return scratch_bytes(&p)
 
 
-cdef void prepare_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     """One block of channels of one group: strips [tap][c][NR]."""
     cdef const Direct *p = <const Direct *>problem
     cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, taps = p.g.R * p.g.S, tap
     cdef Py_ssize_t group = index // p.blocks_c, cb = index % p.blocks_c * p.channels
     cdef Py_ssize_t channels = least(p.channels, p.g.C - cb), filter_bytes = taps * p.g.C * size
     cdef Py_ssize_t wc = size if p.g.channels_last else taps * size, wt = p.g.C * size if p.g.channels_last else size
-    cdef const char *w = p.weights + group * p.g.K * filter_bytes + cb * wc
-    cdef char *packed = p.y + group * group_bytes(p) + cb * taps * ceil_div(p.g.K, NR) * NR * size
+    cdef const char *w = at.weights + group * p.g.K * filter_bytes + cb * wc
+    cdef char *packed = at.y + group * group_bytes(p) + cb * taps * ceil_div(p.g.K, NR) * NR * size
     for tap in range(taps):
         p.kernels.pack(channels, p.g.K, w + tap * wt, wc, filter_bytes, packed + tap * channels * NR * size,
                        NR * size, NR, taps * channels * NR * size)
@@ -147,10 +143,10 @@ cdef void prepare_chunk(const void *problem, Py_ssize_t index, char *scratch) no
 def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):
     """Packs a C-contiguous weight into `packed`, prepared_bytes long."""
     cdef Direct p
+    cdef Operands at
     set_up(&p, geometry, weight.itemsize, blocking)
-    p.weights = cnp.PyArray_BYTES(weight)
-    p.y = cnp.PyArray_BYTES(packed)
-    run(prepare_chunk, &p, p.g.groups * p.blocks_c, 0, team)
+    at.weights, at.y = cnp.PyArray_BYTES(weight), cnp.PyArray_BYTES(packed)
+    run(prepare_chunk, &p, p.g.groups * p.blocks_c, 0, team, &at)
 
 
 cdef void copy_rows(const Direct *p, const char *image, Py_ssize_t first, Py_ssize_t rows, char *to) noexcept nogil:
@@ -174,7 +170,7 @@ cdef void copy_rows(const Direct *p, const char *image, Py_ssize_t first, Py_ssi
         to += p.row_pitch
 
 
-cdef void direct_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Direct *p = <const Direct *>problem
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, R = p.g.R, S = p.g.S
@@ -188,7 +184,7 @@ cdef void direct_chunk(const void *problem, Py_ssize_t index, char *scratch) noe
     cdef Py_ssize_t cb, channels, jr, cols, row, q, i, m, taps, depth, strip_bytes, tap
     cdef intptr_t *offsets = <intptr_t *>scratch
     cdef char *copied = scratch + R * S * sizeof(intptr_t) + LINE
-    cdef const char *x = p.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1]
+    cdef const char *x = at.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1]
     cdef const char *a
     cdef const char *strip
     cdef char *y
@@ -209,18 +205,18 @@ cdef void direct_chunk(const void *problem, Py_ssize_t index, char *scratch) noe
         y, c_row = copied + p.copied, n * size
     else:
         c_row = p.g.groups * p.g.K * size
-        y = p.y + (image * p.g.P + p0) * p.g.Q * c_row + channel * size
+        y = at.y + (image * p.g.P + p0) * p.g.Q * c_row + channel * size
     y_row = p.g.Q * c_row
     for cb from 0 <= cb < p.g.C by p.channels:
         channels = least(p.channels, p.g.C - cb)
         strip_bytes = R * S * channels * NR * size
         store.beta = 0 if cb == 0 else 1
         store.relu = p.relu and cb + channels == p.g.C
-        strip = (p.weights + group * group_bytes(p) + cb * R * S * ceil_div(p.g.K, NR) * NR * size
+        strip = (at.weights + group * group_bytes(p) + cb * R * S * ceil_div(p.g.K, NR) * NR * size
                  + j0 // NR * strip_bytes)
         for jr from 0 <= jr < n by NR:
             cols = least(NR, n - jr)
-            store.col_bias = p.bias + (channel + jr) * size if p.bias != NULL and cb == 0 else NULL
+            store.col_bias = at.bias + (channel + jr) * size if at.bias != NULL and cb == 0 else NULL
             for row in range(rows):
                 a = x + row * p.g.stride_h * p.row_pitch + cb * size
                 c = y + row * y_row + jr * size
@@ -237,19 +233,15 @@ cdef void direct_chunk(const void *problem, Py_ssize_t index, char *scratch) noe
         # A few planes of y at a time, each written from one end to the other.
         for jr from 0 <= jr < n by kernels.lanes:
             kernels.pack(least(kernels.lanes, n - jr), rows * p.g.Q, y + jr * size, size, c_row,
-                         p.y + ((image * p.g.groups * p.g.K + channel + jr) * p.g.P + p0) * p.g.Q * size,
+                         at.y + ((image * p.g.groups * p.g.K + channel + jr) * p.g.P + p0) * p.g.Q * size,
                          p.g.P * p.g.Q * size, rows * p.g.Q, 0)
 
 
-def forward(bytes geometry, cnp.ndarray x, cnp.ndarray packed, bias, cnp.ndarray y, bint relu, blocking, int team):
-    """y = act(conv(x, weights) + bias); x any strides, `packed` by prepare, y C-contiguous, bias (K,) or None."""
+def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
+    """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
     cdef Direct p
-    set_up(&p, geometry, cnp.PyArray_ITEMSIZE(x), blocking)
-    p.x = cnp.PyArray_BYTES(x)
-    take_strides(x, p.g.channels_last, p.x_strides)
+    set_up(&p, geometry, itemsize, blocking)
+    take_strides(strides, p.g.channels_last, p.x_strides)
     place(&p)
-    p.weights = cnp.PyArray_BYTES(packed)
-    p.bias = NULL if bias is None else cnp.PyArray_BYTES(<cnp.ndarray>bias)
-    p.y = cnp.PyArray_BYTES(y)
     p.relu = relu
-    run(direct_chunk, &p, p.g.N * p.g.groups * p.row_parts * p.k_parts, scratch_bytes(&p), team)
+    return compile(&p, sizeof(p), direct_chunk, p.g.N * p.g.groups * p.row_parts * p.k_parts, scratch_bytes(&p))

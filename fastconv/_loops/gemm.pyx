@@ -17,7 +17,7 @@ from libc.stdint cimport intptr_t
 from fastconv._loops.cut cimport balanced, ceil_div, least, span_start
 from fastconv._loops.kernels cimport fc_kernels, fc_store, kernels_for
 from fastconv._loops.scratch cimport Block, borrow, give_back
-from fastconv._loops.team cimport run
+from fastconv._loops.team cimport Operands, run
 
 # KC: C is read and written once per KC, and with C in L3 that is what costs: on Zen 4 a 1024-cubed product
 # ran at 86, 102 and 108 of 118 GF/s with KC 256, 512 and 1024. A strip, 1024 x 32 floats, is 128 KB and
@@ -105,7 +105,7 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
 cdef enum:
     PACK_ROWS = 32       # rows of B that a chunk packs
 
-cdef void pack_b_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+cdef void pack_b_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Gemm *g = <const Gemm *>problem
     cdef const fc_kernels *kernels = g.kernels
     cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, row = index * PACK_ROWS
@@ -120,7 +120,7 @@ cdef inline Py_ssize_t whole_columns(const Gemm *g) noexcept nogil:
     return 0 if g.pack_b else g.nc // g.kernels.lanes * g.kernels.lanes
 
 
-cdef void packed_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+cdef void packed_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     """One block of rows of C, all columns of the block of B or a part of them."""
     cdef const Gemm *g = <const Gemm *>problem
     cdef const fc_kernels *kernels = g.kernels
@@ -194,7 +194,7 @@ cdef enum:
     ROWS_IN_L2 = 16
     BEYOND_L3 = 64 << 20     # where B comes from memory, two to eight rows of A go this way too
 
-cdef void axpy_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+cdef void axpy_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     """One part of k, one piece of the rows: into C itself if k is whole, else into its own partial rows."""
     cdef const Gemm *g = <const Gemm *>problem
     cdef Py_ssize_t size = g.kernels.itemsize, part = index // g.col_parts
@@ -233,7 +233,7 @@ cdef int rows_times_matrix(Gemm *g, int team) except -1:
     return 0
 
 
-cdef void dot_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+cdef void dot_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     """A few rows of C, some columns, B transposed: its columns are contiguous and read once."""
     cdef const Gemm *g = <const Gemm *>problem
     cdef Py_ssize_t size = g.kernels.itemsize

@@ -23,7 +23,7 @@ from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_str
 from fastconv._loops.gemm cimport Blocks, default_blocks, macro_kernel
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
 from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp
-from fastconv._loops.team cimport flushing, run
+from fastconv._loops.team cimport Operands, compile, flushing, run
 
 from fastconv._loops.team import note_parallel
 
@@ -47,11 +47,7 @@ cdef struct Im2col:
     Py_ssize_t depth, images, pixels              # k = R*S*C; pixels of one image, or of all at once
     Py_ssize_t kc, mc, blocks, block, k_parts     # pixel blocks of at most `block`
     bint along_k, transposed                      # vectors along K; y is channels-first all the same
-    const char *x
     intptr_t x_strides[4]                         # of (n, c, h, w)
-    const char *weights
-    const char *bias
-    char *y
     Py_ssize_t y_image
     bint relu
 
@@ -123,13 +119,13 @@ def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
     return scratch_bytes(&p)
 
 
-cdef void prepare_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     """One block of k of one group: strips of NR columns [k][NR], or rows [K][k] a cache line apart."""
     cdef const Im2col *p = <const Im2col *>problem
     cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, k_blocks = ceil_div(p.depth, p.kc)
     cdef Py_ssize_t group = index // k_blocks, pc = index % k_blocks * p.kc, k = least(p.kc, p.depth - pc)
-    cdef const char *w = p.weights + (group * p.g.K * p.depth + pc) * size
-    cdef char *packed = p.y + group * weight_group_bytes(p)
+    cdef const char *w = at.weights + (group * p.g.K * p.depth + pc) * size
+    cdef char *packed = at.y + group * weight_group_bytes(p)
     if p.along_k:
         packed += pc * ceil_div(p.g.K, NR) * NR * size
         p.kernels.pack(k, p.g.K, w, size, p.depth * size, packed, NR * size, NR, k * NR * size)
@@ -141,13 +137,13 @@ cdef void prepare_chunk(const void *problem, Py_ssize_t index, char *scratch) no
 def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):
     """Packs a C-contiguous weight into `packed`, prepared_bytes long."""
     cdef Im2col p
+    cdef Operands at
     set_up(&p, geometry, weight.itemsize, blocking)
-    p.weights = cnp.PyArray_BYTES(weight)
-    p.y = cnp.PyArray_BYTES(packed)
-    run(prepare_chunk, &p, p.g.groups * ceil_div(p.depth, p.kc), 0, team)
+    at.weights, at.y = cnp.PyArray_BYTES(weight), cnp.PyArray_BYTES(packed)
+    run(prepare_chunk, &p, p.g.groups * ceil_div(p.depth, p.kc), 0, team, &at)
 
 
-cdef void along_k_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Im2col *p = <const Im2col *>problem
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR
@@ -159,7 +155,7 @@ cdef void along_k_chunk(const void *problem, Py_ssize_t index, char *scratch) no
     cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, part + 1) - j0
     cdef Py_ssize_t pixel = image * p.pixels + first, channel = group * p.g.K + j0
     cdef Py_ssize_t pc, k, j, a_row, a_col, c_row
-    cdef const char *x = p.x + group * p.g.C * p.x_strides[1]
+    cdef const char *x = at.x + group * p.g.C * p.x_strides[1]
     cdef const char *b
     cdef char *c
     cdef fc_store store
@@ -169,7 +165,7 @@ cdef void along_k_chunk(const void *problem, Py_ssize_t index, char *scratch) no
         c_row = n * size
     else:
         c_row = p.g.groups * p.g.K * size
-        c = p.y + pixel * c_row + channel * size
+        c = at.y + pixel * c_row + channel * size
     for pc from 0 <= pc < p.depth by p.kc:
         k = least(p.kc, p.depth - pc)
         if p.x_strides[1] == size and p.g.channels_last:
@@ -178,20 +174,20 @@ cdef void along_k_chunk(const void *problem, Py_ssize_t index, char *scratch) no
         else:
             a_row, a_col = size, m * size + LINE
             kernels.lower_columns(&p.g, x, p.x_strides, pixel, m, pc, pc + k, scratch, a_col, m, 0)
-        b = (p.weights + group * weight_group_bytes(p) + pc * ceil_div(p.g.K, NR) * NR * size
+        b = (at.weights + group * weight_group_bytes(p) + pc * ceil_div(p.g.K, NR) * NR * size
              + j0 * k * size)
         store.beta = 0 if pc == 0 else 1
-        store.col_bias = p.bias + channel * size if p.bias != NULL and pc == 0 else NULL
+        store.col_bias = at.bias + channel * size if at.bias != NULL and pc == 0 else NULL
         store.relu = p.relu and pc + k == p.depth
         macro_kernel(kernels, m, n, k, scratch, a_row, a_col, b, NR * size, k * NR * size, c, c_row, &store)
     if p.transposed:
         # A few planes of y at a time, each written from one end to the other.
         for j from 0 <= j < n by kernels.lanes:
             kernels.pack(least(kernels.lanes, n - j), m, c + j * size, size, c_row,
-                         p.y + image * p.y_image + ((channel + j) * p.pixels + first) * size, p.pixels * size, m, 0)
+                         at.y + image * p.y_image + ((channel + j) * p.pixels + first) * size, p.pixels * size, m, 0)
 
 
-cdef void along_pixels_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+cdef void along_pixels_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Im2col *p = <const Im2col *>problem
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR
@@ -202,7 +198,7 @@ cdef void along_pixels_chunk(const void *problem, Py_ssize_t index, char *scratc
     cdef Py_ssize_t i0 = span_start(p.g.K, p.k_parts, 1, part)
     cdef Py_ssize_t m = span_start(p.g.K, p.k_parts, 1, part + 1) - i0
     cdef Py_ssize_t channel = group * p.g.K + i0, pc, k, i, a_row
-    cdef const char *x = p.x + group * p.g.C * p.x_strides[1]
+    cdef const char *x = at.x + group * p.g.C * p.x_strides[1]
     cdef const char *a
     cdef fc_store store
     store.alpha, store.row_bias, store.col_bias = 1, NULL, NULL
@@ -211,58 +207,54 @@ cdef void along_pixels_chunk(const void *problem, Py_ssize_t index, char *scratc
         kernels.lower_columns(&p.g, x, p.x_strides, image * p.pixels + first, n, pc, pc + k, scratch, NR * size,
                               NR, k * NR * size + STRIP_GAP)
         a_row = k * size + LINE
-        a = (p.weights + group * weight_group_bytes(p) + p.g.K * (pc * size + pc // p.kc * LINE)
+        a = (at.weights + group * weight_group_bytes(p) + p.g.K * (pc * size + pc // p.kc * LINE)
              + i0 * a_row)
         store.beta = 0 if pc == 0 else 1
-        store.row_bias = p.bias + channel * size if p.bias != NULL and pc == 0 else NULL
+        store.row_bias = at.bias + channel * size if at.bias != NULL and pc == 0 else NULL
         store.relu = p.relu and pc + k == p.depth
         for i from 0 <= i < m by p.mc:
             macro_kernel(kernels, least(p.mc, m - i), n, k, a + i * a_row, a_row, size, scratch, NR * size,
-                         k * NR * size + STRIP_GAP, p.y + image * p.y_image + ((channel + i) * p.pixels + first) * size,
+                         k * NR * size + STRIP_GAP, at.y + image * p.y_image + ((channel + i) * p.pixels + first) * size,
                          p.pixels * size, &store)
             if store.row_bias != NULL:
                 store.row_bias = <const char *>store.row_bias + p.mc * size
 
 
-def forward(bytes geometry, cnp.ndarray x, cnp.ndarray packed, bias, cnp.ndarray y, bint relu, blocking,
-            int team):
-    """y = act(conv(x, weights) + bias); x any strides, `packed` by prepare, y C-contiguous, bias (K,) or None."""
+def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
+    """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
     cdef Im2col p
-    set_up(&p, geometry, cnp.PyArray_ITEMSIZE(x), blocking)
-    p.x = cnp.PyArray_BYTES(x)
-    take_strides(x, p.g.channels_last, p.x_strides)
+    set_up(&p, geometry, itemsize, blocking)
+    take_strides(strides, p.g.channels_last, p.x_strides)
     if p.g.R == 1 and p.g.S == 1 and p.g.P == p.g.H and p.g.Q == p.g.W and p.x_strides[2] == p.g.W * p.x_strides[3]:
         # A 1x1 filter at stride 1 sees one long row of pixels.
         p.g.W = p.g.Q = p.g.H * p.g.W
         p.g.H = p.g.P = 1
-    p.weights = cnp.PyArray_BYTES(packed)
-    p.bias = NULL if bias is None else cnp.PyArray_BYTES(<cnp.ndarray>bias)
-    p.y = cnp.PyArray_BYTES(y)
     p.y_image = p.g.groups * p.g.K * p.pixels * p.kernels.itemsize
     p.relu = relu
-    run(along_k_chunk if p.along_k else along_pixels_chunk, &p,
-        p.images * p.g.groups * p.blocks * p.k_parts, scratch_bytes(&p), team)
+    return compile(&p, sizeof(p), along_k_chunk if p.along_k else along_pixels_chunk,
+                   p.images * p.g.groups * p.blocks * p.k_parts, scratch_bytes(&p))
 
 
 cdef enum:
     ROWS_PER_CHUNK = 64
 
-cdef void rows_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Im2col *p = <const Im2col *>problem
     cdef Py_ssize_t first = index * ROWS_PER_CHUNK, row = p.depth * p.kernels.itemsize
-    p.kernels.lower_rows(&p.g, p.x, p.x_strides, first, least(ROWS_PER_CHUNK, p.pixels - first), 0, p.depth,
-                         p.y + first * row, row)
+    p.kernels.lower_rows(&p.g, at.x, p.x_strides, first, least(ROWS_PER_CHUNK, p.pixels - first), 0, p.depth,
+                         at.y + first * row, row)
 
 
 def im2col(bytes geometry, cnp.ndarray x, cnp.ndarray out, int team):
     """The whole matrix (N*P*Q, k) of a convolution with one group; x in (n, c, h, w) order of axes."""
     cdef Im2col p
+    cdef Operands at
     set_up(&p, geometry, out.itemsize, None)
     p.pixels = p.g.N * p.g.P * p.g.Q
-    p.x, p.y = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(out)
+    at.x, at.y = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(out)
     for i in range(4):
         p.x_strides[i] = cnp.PyArray_STRIDES(x)[i]
-    run(rows_chunk, &p, ceil_div(p.pixels, ROWS_PER_CHUNK), 0, team)
+    run(rows_chunk, &p, ceil_div(p.pixels, ROWS_PER_CHUNK), 0, team, &at)
 
 
 def col2im(bytes geometry, cols, x, int team):

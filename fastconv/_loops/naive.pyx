@@ -95,6 +95,19 @@ cdef void _gemm_blocked(const floating[:, :] a, const floating[:, :] b, floating
         fc_restore_fp(state)
 
 
+class SevenLoops:
+    """The convolution as the other nests compile it (fastconv/algorithms.py), on the caller's own weights."""
+
+    def __init__(self, shape, relu):
+        self.shape, self.relu = shape, relu
+
+    def run(self, x, weights, bias, y, team):
+        """Fills y."""
+        if self.shape.layout == "NHWC":
+            x, weights, y = (array.transpose(0, 3, 1, 2) for array in (x, weights, y))
+        conv2d(self.shape, x, weights, bias, y, self.relu, team)
+
+
 def conv2d(shape, x, weight, bias, y, bint relu, int team):
     """y by the definition. x (N,C,H,W), weight (K,C/groups,R,S), y (N,K,P,Q): views in that order of axes,
     whatever the layout; bias (K,) or None; shape a fastconv.shapes.ConvShape."""

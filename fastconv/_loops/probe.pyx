@@ -7,7 +7,7 @@ from time import perf_counter
 cimport numpy as cnp
 
 from fastconv._loops.kernels cimport fc_kernels, kernels_for
-from fastconv._loops.team cimport run
+from fastconv._loops.team cimport Operands, run
 
 cnp.import_array()
 
@@ -22,12 +22,12 @@ cdef struct Probe:
     double results[64]   # kept so that no compiler can drop the work
 
 
-cdef void fma_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+cdef void fma_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef Probe *p = <Probe *>problem
     p.results[index] = p.kernels.fma_chain(p.steps)
 
 
-cdef void read_chunk(const void *problem, Py_ssize_t index, char *scratch) noexcept nogil:
+cdef void read_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef Probe *p = <Probe *>problem
     p.results[index] = p.kernels.read_sum(p.data + index * p.bytes_per_chunk, p.bytes_per_chunk)
 

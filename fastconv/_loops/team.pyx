@@ -1,7 +1,11 @@
 """How every nest of kernels runs: `run` is the one prange over its chunks. It owns the team, each thread's
-slice of scratch and its floating-point state; a chunk function knows of none of them. (The lecture's own
-nests, in naive.pyx, carry their prange in plain sight.)"""
+slice of scratch and its floating-point state; a chunk function knows of none of them. `Compiled` is a nest with
+its problem, ready to be called; `run_here` calls it without Python, on this thread. (The lecture's own nests, in
+naive.pyx, carry their prange in plain sight.)"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.parallel cimport parallel, prange
+
+cimport numpy as cnp
 
 from fastconv._loops.platform cimport (
     fc_flush_subnormals,
@@ -14,6 +18,8 @@ from fastconv._loops.platform cimport (
 )
 from fastconv._loops.scratch cimport Block, borrow, give_back
 
+cnp.import_array()
+
 cdef bint flush = True
 cdef bint entered_parallel = False
 cdef Py_ssize_t only_chunk = -1
@@ -24,19 +30,19 @@ cdef bint flushing() noexcept nogil:
 
 
 cdef int run(chunk_function chunk, const void *problem, Py_ssize_t chunks, size_t scratch_bytes,
-             int team) except -1:
-    """chunk(problem, i, scratch) for every i in range(chunks), on at most `team` threads.
+             int team, const Operands *at=NULL, Py_ssize_t first=0, bint last_phase=True) except -1:
+    """chunk(problem, at, i, scratch) for every i in range(first, first + chunks), on at most `team` threads.
 
     Which thread runs which chunk is left to chance, so a chunk must write its own part of the output only
-    and compute it from `problem` and i alone."""
+    and compute it from its arguments alone."""
     global entered_parallel
-    cdef Py_ssize_t i, first = 0, last = chunks
+    cdef Py_ssize_t i, last = first + chunks
     cdef fc_fp_state state
     cdef bint flush_now = flush
     # A slice per thread, a cache line apart in the sets of L1: 4 KB multiples would collide.
     cdef size_t slice_bytes = (scratch_bytes + 4095) // 4096 * 4096 + 64
-    if only_chunk >= 0:
-        first, last = only_chunk, min(only_chunk + 1, chunks)
+    if only_chunk >= 0 and last_phase:
+        first, last = max(first, only_chunk), min(only_chunk + 1, last)
     if team > last - first:
         team = <int>(last - first)
     if team < 1:
@@ -47,17 +53,67 @@ cdef int run(chunk_function chunk, const void *problem, Py_ssize_t chunks, size_
         with nogil:
             state = fc_flush_subnormals(flush_now)
             for i in range(first, last):
-                chunk(problem, i, scratch)
+                chunk(problem, at, i, scratch)
             fc_restore_fp(state)
     else:
         entered_parallel = True
         with nogil, parallel(num_threads=team):
             state = fc_flush_subnormals(flush_now)
             for i in prange(first, last, schedule="dynamic"):
-                chunk(problem, i, scratch + fc_thread_id() * slice_bytes)
+                chunk(problem, at, i, scratch + fc_thread_id() * slice_bytes)
             fc_restore_fp(state)
     give_back(block)
     return 0
+
+
+cdef void run_here(const Nest *nest, const Operands *at, char *scratch) noexcept nogil:
+    """The whole nest on this thread, whose floating-point state is the caller's business."""
+    cdef Py_ssize_t round_, i
+    cdef int phase
+    for round_ in range(nest.rounds):
+        for phase in range(nest.phase_count):
+            for i in range(nest.phases[phase].chunks):
+                nest.phases[phase].chunk(nest.problem, at, round_ * nest.phases[phase].chunks + i, scratch)
+
+
+cdef Compiled compile(const void *problem, size_t problem_bytes, chunk_function chunk, Py_ssize_t chunks,
+                      size_t scratch_bytes):
+    """The nest of one phase; the problem is copied."""
+    cdef Compiled made = Compiled.__new__(Compiled)
+    made.problem = PyBytes_FromStringAndSize(<const char *>problem, problem_bytes)
+    made.nest.problem = PyBytes_AS_STRING(made.problem)
+    made.nest.phases[0].chunk, made.nest.phases[0].chunks = chunk, chunks
+    made.nest.phase_count, made.nest.rounds = 1, 1
+    made.nest.scratch_bytes, made.nest.shared_bytes = scratch_bytes, 0
+    return made
+
+
+cdef class Compiled:
+    """A nest for one shape, dtype, ISA and set of strides."""
+
+    @property
+    def workspace_bytes(self):
+        """(scratch of each thread, scratch of the whole team) in bytes."""
+        return self.nest.scratch_bytes, self.nest.shared_bytes
+
+    def run(self, cnp.ndarray x, weights, bias, cnp.ndarray y, int team):
+        """Fills y; the arrays have the shapes and strides that the nest was compiled for, weights are those that the
+        row's prepare made, bias is contiguous or None."""
+        cdef Operands at
+        cdef const Nest *nest = &self.nest
+        cdef Py_ssize_t round_
+        cdef int phase
+        cdef Block shared = borrow(nest.shared_bytes) if nest.shared_bytes else None
+        at.x, at.y = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(y)
+        at.weights = NULL if weights is None else cnp.PyArray_BYTES(<cnp.ndarray>weights)
+        at.bias = NULL if bias is None else cnp.PyArray_BYTES(<cnp.ndarray>bias)
+        at.shared = NULL if shared is None else shared.data
+        for round_ in range(nest.rounds):
+            for phase in range(nest.phase_count):
+                run(nest.phases[phase].chunk, nest.problem, nest.phases[phase].chunks, nest.scratch_bytes, team, &at,
+                    round_ * nest.phases[phase].chunks, phase == nest.phase_count - 1)
+        if shared is not None:
+            give_back(shared)
 
 
 def max_threads():
