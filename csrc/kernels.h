@@ -28,6 +28,27 @@ typedef struct {
     int64_t channels_last;
 } fc_geometry;
 
+/* A way to turn a tile of a convolution into independent products, summed over channels: transform the tile, multiply
+ * each frequency with its matrix of transformed weights, transform back. Real numbers have one part; complex ones have
+ * two, re and im, and a tile's transform holds re, im, -re of each frequency, so that two sums of the register tile
+ * over neighbouring planes, (re, im) and (im, -re), multiply with the conjugate. Planes lie v_plane, m_plane bytes
+ * apart; all kernels touch `channels` or `filters` values of a plane, vectors run over them. */
+typedef struct {
+    intptr_t tile;        /* T: T x T pixels of x, all of them readable, give (T-R+1) x (T-S+1) of y */
+    intptr_t frequencies; /* matrices of weights */
+    intptr_t parts;       /* 1: real, 2: complex */
+    void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, void *v,
+                  intptr_t v_plane, void *scratch);
+    void (*weights)(intptr_t R, intptr_t S, const void *w, intptr_t w_tap, intptr_t filters, void *u,
+                    intptr_t u_frequency, intptr_t u_part, void *scratch);
+    void (*output)(const void *m, intptr_t m_plane, intptr_t filters, const void *bias, int relu,
+                   intptr_t rows, intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel, void *scratch);
+    intptr_t scratch_bytes;
+} fc_transform;
+
+/* The rows of `transforms`: Winograd's F(m x m, 3 x 3). */
+enum { FC_WINOGRAD_2, FC_WINOGRAD_4, FC_WINOGRAD_5, FC_WINOGRAD_6, FC_TRANSFORMS };
+
 typedef void fc_tile(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a, intptr_t a_row,
                      intptr_t a_col, const void *b, intptr_t b_row, intptr_t b_ahead, void *c,
                      intptr_t c_row, intptr_t n, const fc_store *store);
@@ -51,6 +72,7 @@ typedef struct {
     void (*depthwise)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
                       const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
                       const void *bias, int relu, void *y, intptr_t y_step);
+    fc_transform transforms[FC_TRANSFORMS];
     double (*fma_chain)(intptr_t steps);               /* benchmarks: the peak */
     double (*read_sum)(const void *p, intptr_t bytes); /* benchmarks: the bandwidth; is all finite? */
 } fc_kernels;

@@ -16,6 +16,7 @@ from fastconv._loops import im2col as _im2col
 from fastconv._loops import naive as _naive
 from fastconv._loops.kernels import active_isa
 from fastconv._loops.probe import all_finite
+from fastconv._loops.transformed import WINOGRAD
 from fastconv.shapes import ConvShape
 
 # A nominal core, for costs only: `auto` must not depend on the machine, so nothing is measured at run time. GFLOP/s
@@ -119,6 +120,36 @@ def _packing_cost(shape, itemsize):
     return plain_weight_bytes(shape, itemsize) / (PACKED_GBYTES * 1e9)
 
 
+def _refuse_winograd(shape):
+    for name, value, needed in (
+        ("kernel", (shape.R, shape.S), (3, 3)),
+        ("stride", shape.stride, (1, 1)),
+        ("dilation", shape.dilation, (1, 1)),
+    ):
+        if value != needed:
+            return f"the {name} is {value[0]}x{value[1]}, and Winograd's F(m x m, 3 x 3) needs {needed[0]}x{needed[1]}"
+    return _without_channels(shape)
+
+
+def _winograd_row(m):
+    """F(m x m, 3 x 3)."""
+    tile = (m + 2) ** 2
+
+    def cost(shape, itemsize):
+        tiles = shape.N * math.ceil(shape.P / m) * math.ceil(shape.Q / m)
+        return tiles * tile * 2 * shape.C * (shape.K / shape.groups) * itemsize / (4e9 * NOMINAL[active_isa()])
+
+    return Algorithm(
+        f"winograd{m}x{m}",
+        refuse=_refuse_winograd,
+        cost=cost,
+        nest=lambda _shape: WINOGRAD[m],
+        prepare_cost=_packing_cost,
+        strict=False,
+        summary=f"F({m} x {m}, 3 x 3): {9 * m * m / tile:.2f} times fewer multiplications",
+    )
+
+
 ALGORITHMS = (
     Algorithm(
         "direct",
@@ -140,6 +171,7 @@ ALGORITHMS = (
         multiplies_padding=True,
         summary="a matrix product; the im2col matrix is lowered a block at a time, straight into its panels",
     ),
+    *(_winograd_row(m) for m in WINOGRAD),
     Algorithm(
         "naive",
         refuse=never,

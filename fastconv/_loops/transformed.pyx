@@ -1,0 +1,343 @@
+"""Convolution with fewer multiplications: transform tiles, multiply them frequency by frequency, transform back. Called
+by the "winograd" rows of fastconv/algorithms.py; what a transform is, csrc/kernels.h says (fc_transform).
+
+    V[f][tile][c] = input transform of x's tile            f < frequencies, c < C of the group
+    M[f][tile][k] = sum_c V[f][tile][c] * U[f][c][k]       a product of the register tile, V read in place
+    y's tile      = act(output transform of M + bias)
+
+Tiles are counted through all images. Two schedules, chosen by shape:
+
+    fused       chunk: a group of tiles and all of K, a block of K at a time. V and M stay in L2, and U is read again
+                by every group: for weights that fit L2 or L3.
+    streamed    first phase: the tiles of a round are transformed into a V that all threads share. Second phase, chunk:
+                a block of K, for all these tiles: U is read once a round. For weights larger than that.
+
+x is read in place where it is channels-last and the tile lies inside the image; other tiles are copied to channels-last
+scratch with zeros around, a run of tiles of one row at a time. Channels-first y leaves through scratch."""
+cimport numpy as cnp
+from libc.stdint cimport intptr_t
+
+from fastconv._loops.cut cimport balanced, ceil_div, least, take_strides
+from fastconv._loops.kernels cimport (
+    FC_WINOGRAD_2,
+    FC_WINOGRAD_4,
+    FC_WINOGRAD_5,
+    FC_WINOGRAD_6,
+    fc_geometry,
+    fc_kernels,
+    fc_store,
+    fc_transform,
+    kernels_for,
+)
+from fastconv._loops.team cimport Compiled, Operands, compile, run
+
+cnp.import_array()
+
+cdef enum:
+    LINE = 64
+    FUSED_WEIGHTS = 3 << 20      # bytes of U up to which every group reads it again
+    GROUP_BYTES = 384 << 10      # V and M of a fused group
+    K_BLOCK = 64                 # filters whose M is in cache at a time
+    ROUND_BYTES = 8 << 20        # V of a streamed round
+    PREPARED_CHANNELS = 16       # channels whose filters are gathered at a time
+
+cdef struct Tiled:
+    const fc_kernels *kernels
+    const fc_transform *transform
+    fc_geometry g
+    Py_ssize_t rows, cols                         # of y in a tile
+    Py_ssize_t tiles_h, tiles_w, tiles            # of an image, of all images
+    Py_ssize_t group, groups                      # tiles of a fused chunk, or of a streamed round; how many
+    Py_ssize_t k_block, k_blocks                  # a multiple of NR
+    Py_ssize_t run_tiles                          # neighbouring tiles that are copied, or leave, together
+    Py_ssize_t v_row, v_plane, m_row, m_plane     # bytes between tiles, between planes
+    Py_ssize_t staged_bytes, left_bytes           # scratch of a run's pixels of x, of y
+    bint streamed, in_place, channels_last_y, relu
+    intptr_t x_strides[4]                         # of (n, c, h, w)
+
+
+cdef inline Py_ssize_t v_planes(const Tiled *p) noexcept nogil:
+    return p.transform.frequencies * (2 * p.transform.parts - 1)
+
+
+cdef inline Py_ssize_t spread(Py_ssize_t plane) noexcept nogil:
+    """A plane's bytes, such that the same place of many planes does not fall into the same set of a cache."""
+    return plane + LINE if plane % 4096 == 0 else plane
+
+
+cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, bint in_place):
+    """Everything that shape, dtype and ISA decide, and whether x can be read in place."""
+    cdef Py_ssize_t planes, per_tile, weight_bytes, NR, F
+    p.kernels = kernels_for(itemsize)
+    p.transform = &p.kernels.transforms[transform]
+    p.g = (<const fc_geometry *><const char *>geometry)[0]
+    NR, F = p.kernels.NR, p.transform.frequencies
+    p.rows, p.cols = p.transform.tile - p.g.R + 1, p.transform.tile - p.g.S + 1
+    p.tiles_h, p.tiles_w = ceil_div(p.g.P, p.rows), ceil_div(p.g.Q, p.cols)
+    p.tiles = p.g.N * p.tiles_h * p.tiles_w
+    p.in_place, p.channels_last_y = in_place, p.g.channels_last
+    p.k_block = min(balanced(ceil_div(p.g.K, NR), ceil_div(K_BLOCK, NR)) * NR, ceil_div(p.g.K, NR) * NR)
+    p.k_blocks = ceil_div(p.g.K, max(1, p.k_block))
+    weight_bytes = F * p.transform.parts * p.g.C * p.g.K * itemsize
+    p.streamed = weight_bytes > FUSED_WEIGHTS
+    planes = v_planes(p)
+    per_tile = planes * p.g.C * itemsize
+    if p.streamed:
+        p.group = max(p.kernels.MR, ROUND_BYTES // max(1, per_tile))
+    else:
+        per_tile += F * p.transform.parts * p.k_block * itemsize
+        p.group = max(p.kernels.MR, GROUP_BYTES // max(1, per_tile))
+    p.group = balanced(p.tiles, p.group) if p.tiles else 1
+    p.groups = ceil_div(p.tiles, p.group)
+    p.v_row, p.m_row = p.g.C * itemsize, p.k_block * itemsize
+    p.v_plane, p.m_plane = spread(p.group * p.v_row), spread(p.group * p.m_row)
+    p.run_tiles = min(p.tiles_w, p.group)
+    p.staged_bytes = p.transform.tile * (p.run_tiles * p.cols + p.g.S - 1) * p.g.C * itemsize
+    p.left_bytes = 0 if p.channels_last_y else p.rows * p.run_tiles * p.cols * p.k_block * itemsize
+
+
+cdef Py_ssize_t v_bytes(const Tiled *p) noexcept nogil:
+    return v_planes(p) * p.v_plane + LINE
+
+
+cdef Py_ssize_t m_bytes(const Tiled *p) noexcept nogil:
+    return p.transform.frequencies * p.transform.parts * p.m_plane + LINE
+
+
+cdef Py_ssize_t scratch_bytes(const Tiled *p) noexcept nogil:
+    """Of each thread: the run that is copied, the transform's own, M, and V if it is not shared."""
+    cdef Py_ssize_t bytes_ = max(p.staged_bytes, p.left_bytes) + p.transform.scratch_bytes + m_bytes(p)
+    return bytes_ if p.streamed else bytes_ + v_bytes(p)
+
+
+cdef Py_ssize_t block_bytes(const Tiled *p) noexcept nogil:
+    """U of a block of K."""
+    return p.transform.frequencies * p.transform.parts * p.g.C * p.k_block * p.kernels.itemsize
+
+
+cdef void stage(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t width,
+                char *to) noexcept nogil:
+    """T rows of `width` pixels from (h, w) on, channels-last, zeros where there is no image."""
+    cdef Py_ssize_t size = p.kernels.itemsize, pixel = p.v_row, row
+    cdef Py_ssize_t left = min(max(-w, 0), width), inside = max(0, min(p.g.W - w, width) - left)
+    cdef const char *src
+    for row in range(h, h + p.transform.tile):
+        if row < 0 or row >= p.g.H or inside == 0:
+            p.kernels.scale(width * p.g.C, 0, to)
+        else:
+            src = image + row * p.x_strides[2] + (w + left) * p.x_strides[3]
+            p.kernels.scale(left * p.g.C, 0, to)
+            if p.x_strides[1] == size and p.x_strides[3] == pixel:
+                p.kernels.pack(1, inside * p.g.C, src, 0, size, to + left * pixel, 0, inside * p.g.C, 0)
+            else:
+                p.kernels.pack(inside, p.g.C, src, p.x_strides[3], p.x_strides[1], to + left * pixel, pixel, p.g.C, 0)
+            p.kernels.scale((width - left - inside) * p.g.C, 0, to + (left + inside) * pixel)
+        to += width * pixel
+
+
+cdef void transform_tiles(const Tiled *p, const Operands *at, Py_ssize_t group, Py_ssize_t first, Py_ssize_t tiles,
+                          char *v, char *scratch) noexcept nogil:
+    """V of `tiles` tiles from `first` on, `v` being the first one's."""
+    cdef Py_ssize_t T = p.transform.tile, size = p.kernels.itemsize, i = 0, j, tile, tw, h, w, run, width
+    cdef const char *image
+    cdef char *staged = scratch + p.transform.scratch_bytes
+    while i < tiles:
+        tile = first + i
+        tw = tile % p.tiles_w
+        h = tile // p.tiles_w % p.tiles_h * p.rows - p.g.pad_top
+        image = at.x + tile // p.tiles_w // p.tiles_h * p.x_strides[0] + group * p.g.C * p.x_strides[1]
+        run = min(p.tiles_w - tw, tiles - i, p.run_tiles)
+        w = tw * p.cols - p.g.pad_left
+        if not p.in_place:
+            width = run * p.cols + p.g.S - 1
+            stage(p, image, h, w, width, staged)
+            for j in range(run):
+                p.transform.input(staged + j * p.cols * p.v_row, width * p.v_row, p.v_row, p.g.C,
+                                  v + (i + j) * p.v_row, p.v_plane, scratch)
+        else:
+            for j in range(run):
+                if h >= 0 and h + T <= p.g.H and w >= 0 and w + T <= p.g.W:
+                    p.transform.input(image + h * p.x_strides[2] + w * p.x_strides[3], p.x_strides[2], p.x_strides[3],
+                                      p.g.C, v + (i + j) * p.v_row, p.v_plane, scratch)
+                else:
+                    stage(p, image, h, w, T, staged)
+                    p.transform.input(staged, T * p.v_row, p.v_row, p.g.C, v + (i + j) * p.v_row, p.v_plane, scratch)
+                w += p.cols
+        i += run
+
+
+cdef void multiply(const Tiled *p, Py_ssize_t tiles, Py_ssize_t filters, const char *v, const char *u,
+                   char *m) noexcept nogil:
+    """M of `tiles` tiles for one block of K."""
+    cdef const fc_kernels *kernels = p.kernels
+    cdef Py_ssize_t NR = kernels.NR, size = kernels.itemsize, parts = p.transform.parts
+    cdef Py_ssize_t strip_bytes = parts * p.g.C * NR * size, blocks = ceil_div(tiles, kernels.MR)
+    cdef Py_ssize_t f, part, jr, cols, i, ir, rows
+    cdef intptr_t taps[2]
+    cdef const char *a
+    cdef fc_store store
+    store.alpha, store.beta, store.row_bias, store.col_bias, store.relu = 1, 0, NULL, NULL, 0
+    taps[0], taps[1] = 0, p.v_plane
+    for f in range(p.transform.frequencies):
+        for jr from 0 <= jr < filters by NR:
+            cols = least(NR, filters - jr)
+            for part in range(parts):
+                a = v + (f * (2 * parts - 1) + part) * p.v_plane
+                ir = 0
+                for i in range(blocks):
+                    rows = tiles // blocks + (i < tiles % blocks)
+                    kernels.tile[ceil_div(cols, kernels.lanes) - 1][rows - 1](
+                        parts, taps, p.g.C, a + ir * p.v_row, p.v_row, size, u, NR * size, strip_bytes,
+                        m + (f * parts + part) * p.m_plane + ir * p.m_row + jr * size, p.m_row, cols, &store)
+                    ir += rows
+            u += strip_bytes
+        # A block of K that ends early is as long as the others in U.
+        u += (p.k_block - ceil_div(filters, NR) * NR) // NR * strip_bytes
+    # end: for f, for jr, for part, for i
+
+
+cdef void leave(const Tiled *p, const Operands *at, Py_ssize_t group, Py_ssize_t first, Py_ssize_t tiles,
+                Py_ssize_t k0, Py_ssize_t filters, const char *m, char *scratch) noexcept nogil:
+    """y of `tiles` tiles from `first` on, `m` being the first one's, for one block of K."""
+    cdef Py_ssize_t size = p.kernels.itemsize, i = 0, j, k, row, tile, tw, rows, cols, run, image, p0, q0, y_row
+    cdef Py_ssize_t channel = group * p.g.K + k0, channels = p.g.groups * p.g.K, pixel = channels * size
+    cdef const char *bias = NULL if at.bias == NULL else at.bias + channel * size
+    cdef char *left = scratch + p.transform.scratch_bytes
+    cdef char *y
+    while i < tiles:
+        tile = first + i
+        tw = tile % p.tiles_w
+        image = tile // p.tiles_w // p.tiles_h
+        p0, q0 = tile // p.tiles_w % p.tiles_h * p.rows, tw * p.cols
+        run = min(p.tiles_w - tw, tiles - i, p.run_tiles)
+        rows = least(p.rows, p.g.P - p0)
+        if p.channels_last_y:
+            y_row = p.g.Q * pixel
+            y = at.y + ((image * p.g.P + p0) * p.g.Q + q0) * pixel + channel * size
+        else:
+            pixel, y_row = p.m_row, run * p.cols * p.m_row
+            y = left
+        for j in range(run):
+            cols = least(p.cols, p.g.Q - q0 - j * p.cols)
+            p.transform.output(m + (i + j) * p.m_row, p.m_plane, filters, bias, p.relu, rows, cols,
+                               y + j * p.cols * pixel, y_row, pixel, scratch)
+        if not p.channels_last_y:
+            cols = min(run * p.cols, p.g.Q - q0)
+            for row in range(rows):
+                p.kernels.pack(filters, cols, left + row * y_row, size, pixel,
+                               at.y + (((image * channels + channel) * p.g.P + p0 + row) * p.g.Q + q0) * size,
+                               p.g.P * p.g.Q * size, cols, 0)
+        i += run
+    # end: while i
+
+
+cdef void fused_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef const Tiled *p = <const Tiled *>problem
+    cdef Py_ssize_t group = index // p.groups, first = index % p.groups * p.group
+    cdef Py_ssize_t tiles = least(p.group, p.tiles - first), k0, filters
+    cdef char *m = scratch + p.transform.scratch_bytes + max(p.staged_bytes, p.left_bytes)
+    cdef char *v = m + m_bytes(p)
+    cdef const char *u = at.weights + group * p.k_blocks * block_bytes(p)
+    transform_tiles(p, at, group, first, tiles, v, scratch)
+    for k0 from 0 <= k0 < p.g.K by p.k_block:
+        filters = least(p.k_block, p.g.K - k0)
+        multiply(p, tiles, filters, v, u, m)
+        leave(p, at, group, first, tiles, k0, filters, m, scratch)
+        u += block_bytes(p)
+
+
+cdef void transform_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
+    """First phase of a streamed round: the tiles of one run_tiles."""
+    cdef const Tiled *p = <const Tiled *>problem
+    cdef Py_ssize_t parts = ceil_div(p.group, p.run_tiles), round_ = index // parts
+    cdef Py_ssize_t start = index % parts * p.run_tiles, first = round_ % p.groups * p.group
+    cdef Py_ssize_t tiles = min(p.run_tiles, p.group - start, p.tiles - first - start)
+    if tiles > 0:
+        transform_tiles(p, at, round_ // p.groups, first + start, tiles, at.shared + start * p.v_row, scratch)
+
+
+cdef void streamed_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
+    """Second phase: a block of K for all tiles of the round."""
+    cdef const Tiled *p = <const Tiled *>problem
+    cdef Py_ssize_t round_ = index // p.k_blocks, block = index % p.k_blocks, group = round_ // p.groups
+    cdef Py_ssize_t first = round_ % p.groups * p.group, tiles = least(p.group, p.tiles - first)
+    cdef Py_ssize_t k0 = block * p.k_block, filters = least(p.k_block, p.g.K - k0)
+    cdef char *m = scratch + p.transform.scratch_bytes + max(p.staged_bytes, p.left_bytes)
+    multiply(p, tiles, filters, at.shared, at.weights + (group * p.k_blocks + block) * block_bytes(p), m)
+    leave(p, at, group, first, tiles, k0, filters, m, scratch)
+
+
+cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
+    """U of one strip of NR filters: [block of K][f][strip][part][c][NR]."""
+    cdef const Tiled *p = <const Tiled *>problem
+    cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, parts = p.transform.parts, taps = p.g.R * p.g.S
+    cdef Py_ssize_t strips = ceil_div(p.g.K, NR), group = index // strips, j0 = index % strips * NR
+    cdef Py_ssize_t filters = least(NR, p.g.K - j0), filter_bytes = taps * p.g.C * size, c, channels, i, tap
+    cdef Py_ssize_t w_channel, w_tap, strip_bytes = parts * p.g.C * NR * size
+    cdef const char *w = at.weights + (group * p.g.K + j0) * filter_bytes
+    cdef char *gathered = scratch + p.transform.scratch_bytes
+    cdef char *u = at.y + (group * p.k_blocks + j0 // p.k_block) * block_bytes(p) + j0 % p.k_block // NR * strip_bytes
+    for c from 0 <= c < p.g.C by PREPARED_CHANNELS:
+        channels = least(PREPARED_CHANNELS, p.g.C - c)
+        if p.g.channels_last:
+            w_tap, w_channel = channels * NR * size, NR * size
+            for tap in range(taps):
+                p.kernels.pack(channels, filters, w + (tap * p.g.C + c) * size, size, filter_bytes,
+                               gathered + tap * w_tap, NR * size, NR, 0)
+        else:
+            w_tap, w_channel = NR * size, taps * NR * size
+            p.kernels.pack(channels * taps, filters, w + c * taps * size, size, filter_bytes, gathered, NR * size,
+                           NR, 0)
+        for i in range(channels):
+            p.transform.weights(p.g.R, p.g.S, gathered + i * w_channel, w_tap, NR, u + (c + i) * NR * size,
+                                p.k_block // NR * strip_bytes, p.g.C * NR * size, scratch)
+    # end: for c, for i
+
+
+cdef class Transformed:
+    """The nest of one transform, as fastconv/algorithms.py calls it."""
+    cdef int transform
+
+    def __init__(self, int transform):
+        self.transform = transform
+
+    def prepared_bytes(self, bytes geometry, Py_ssize_t itemsize, blocking):
+        """Bytes of the transformed weights."""
+        cdef Tiled p
+        set_up(&p, self.transform, geometry, itemsize, True)
+        return p.g.groups * p.k_blocks * block_bytes(&p)
+
+    def workspace_bytes(self, bytes geometry, Py_ssize_t itemsize, blocking):
+        """Scratch of a call on one thread: the transformed tiles of a group or a round, and their products."""
+        cdef Tiled p
+        set_up(&p, self.transform, geometry, itemsize, False)
+        return scratch_bytes(&p) + (v_bytes(&p) if p.streamed else 0)
+
+    def prepare(self, bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):
+        """Transforms a C-contiguous weight into `packed`, prepared_bytes long."""
+        cdef Tiled p
+        cdef Operands at
+        set_up(&p, self.transform, geometry, weight.itemsize, True)
+        at.weights, at.y = cnp.PyArray_BYTES(weight), cnp.PyArray_BYTES(packed)
+        run(prepare_chunk, &p, p.g.groups * ceil_div(p.g.K, p.kernels.NR),
+            p.transform.scratch_bytes + p.g.R * p.g.S * PREPARED_CHANNELS * p.kernels.NR * p.kernels.itemsize, team, &at)
+
+    def compiled(self, bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
+        """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
+        cdef Tiled p
+        cdef Compiled made
+        cdef bint channels_last = (<const fc_geometry *><const char *>geometry).channels_last
+        set_up(&p, self.transform, geometry, itemsize, (strides[3] if channels_last else strides[1]) == itemsize)
+        take_strides(strides, channels_last, p.x_strides)
+        p.relu = relu
+        if not p.streamed:
+            return compile(&p, sizeof(p), fused_chunk, p.g.groups * p.groups, scratch_bytes(&p))
+        made = compile(&p, sizeof(p), transform_chunk, ceil_div(p.group, p.run_tiles), scratch_bytes(&p))
+        made.nest.phases[1].chunk, made.nest.phases[1].chunks = streamed_chunk, p.k_blocks
+        made.nest.phase_count, made.nest.rounds = 2, p.g.groups * p.groups
+        made.nest.shared_bytes = v_bytes(&p)
+        return made
+
+
+WINOGRAD = {2: Transformed(FC_WINOGRAD_2), 4: Transformed(FC_WINOGRAD_4), 5: Transformed(FC_WINOGRAD_5),
+            6: Transformed(FC_WINOGRAD_6)}
