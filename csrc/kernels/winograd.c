@@ -114,8 +114,10 @@ INLINE void winograd_input(const fc_points p, const char *x, intptr_t x_row, int
         for (int j = 0; j < T; j++) {
             const char *from = x + j * x_pixel + at;
 #pragma GCC unroll 8
-            for (int i = 0; i < T; i++)
+            for (int i = 0; i < T; i++) {
                 line[i] = lanes >= LANES ? load(from + i * x_row) : load_n(from + i * x_row, lanes);
+                if (j >= 2) __builtin_prefetch(from + i * x_row + p.m * x_pixel);
+            }
             input_axis(p, line, half[j]);
         }
         for (int i = 0; i < T; i++) {
@@ -195,6 +197,7 @@ INLINE void winograd_output(const fc_points p, const char *m, intptr_t m_plane, 
                 vec total = result[j] + start;
                 if (relu) total = rectified(total);
                 if (j >= cols) break;
+                __builtin_prefetch(to + (j + p.m) * y_pixel, 1);
                 if (lanes >= LANES)
                     store(to + j * y_pixel, total);
                 else
