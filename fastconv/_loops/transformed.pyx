@@ -35,10 +35,10 @@ cnp.import_array()
 
 cdef enum:
     LINE = 64
-    FUSED_WEIGHTS = 3 << 20      # bytes of U up to which every group reads it again
+    FUSED_WEIGHTS = 5 << 19      # bytes of U up to which every group reads it again
     GROUP_BYTES = 384 << 10      # V and M of a fused group
     K_BLOCK = 64                 # filters whose M is in cache at a time
-    ROUND_BYTES = 8 << 20        # V of a streamed round
+    ROUND_BYTES = 4 << 20        # V of a streamed round
     PREPARED_CHANNELS = 16       # channels whose filters are gathered at a time
 
 cdef struct Tiled:
@@ -60,9 +60,9 @@ cdef inline Py_ssize_t v_planes(const Tiled *p) noexcept nogil:
     return p.transform.frequencies * (2 * p.transform.parts - 1)
 
 
-cdef inline Py_ssize_t spread(Py_ssize_t plane) noexcept nogil:
-    """A plane's bytes, such that the same place of many planes does not fall into the same set of a cache."""
-    return plane + LINE if plane % 4096 == 0 else plane
+cdef inline Py_ssize_t spread(Py_ssize_t stride, Py_ssize_t period) noexcept nogil:
+    """A stride that does not lead to the same sets of a cache again and again."""
+    return stride + LINE if stride % period == 0 else stride
 
 
 cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, bint in_place):
@@ -89,8 +89,8 @@ cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, b
         p.group = max(p.kernels.MR, GROUP_BYTES // max(1, per_tile))
     p.group = balanced(p.tiles, p.group) if p.tiles else 1
     p.groups = ceil_div(p.tiles, p.group)
-    p.v_row, p.m_row = p.g.C * itemsize, p.k_block * itemsize
-    p.v_plane, p.m_plane = spread(p.group * p.v_row), spread(p.group * p.m_row)
+    p.v_row, p.m_row = spread(p.g.C * itemsize, 1024), p.k_block * itemsize
+    p.v_plane, p.m_plane = spread(p.group * p.v_row, 4096), spread(p.group * p.m_row, 4096)
     p.run_tiles = min(p.tiles_w, p.group)
     p.staged_bytes = p.transform.tile * (p.run_tiles * p.cols + p.g.S - 1) * p.g.C * itemsize
     p.left_bytes = 0 if p.channels_last_y else p.rows * p.run_tiles * p.cols * p.k_block * itemsize
@@ -118,7 +118,7 @@ cdef Py_ssize_t block_bytes(const Tiled *p) noexcept nogil:
 cdef void stage(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t width,
                 char *to) noexcept nogil:
     """T rows of `width` pixels from (h, w) on, channels-last, zeros where there is no image."""
-    cdef Py_ssize_t size = p.kernels.itemsize, pixel = p.v_row, row
+    cdef Py_ssize_t size = p.kernels.itemsize, pixel = p.g.C * size, row
     cdef Py_ssize_t left = min(max(-w, 0), width), inside = max(0, min(p.g.W - w, width) - left)
     cdef const char *src
     for row in range(h, h + p.transform.tile):
@@ -139,6 +139,7 @@ cdef void transform_tiles(const Tiled *p, const Operands *at, Py_ssize_t group, 
                           char *v, char *scratch) noexcept nogil:
     """V of `tiles` tiles from `first` on, `v` being the first one's."""
     cdef Py_ssize_t T = p.transform.tile, size = p.kernels.itemsize, i = 0, j, tile, tw, h, w, run, width
+    cdef Py_ssize_t pixel = p.g.C * size
     cdef const char *image
     cdef char *staged = scratch + p.transform.scratch_bytes
     while i < tiles:
@@ -152,7 +153,7 @@ cdef void transform_tiles(const Tiled *p, const Operands *at, Py_ssize_t group, 
             width = run * p.cols + p.g.S - 1
             stage(p, image, h, w, width, staged)
             for j in range(run):
-                p.transform.input(staged + j * p.cols * p.v_row, width * p.v_row, p.v_row, p.g.C,
+                p.transform.input(staged + j * p.cols * pixel, width * pixel, pixel, p.g.C,
                                   v + (i + j) * p.v_row, p.v_plane, scratch)
         else:
             for j in range(run):
@@ -161,7 +162,7 @@ cdef void transform_tiles(const Tiled *p, const Operands *at, Py_ssize_t group, 
                                       p.g.C, v + (i + j) * p.v_row, p.v_plane, scratch)
                 else:
                     stage(p, image, h, w, T, staged)
-                    p.transform.input(staged, T * p.v_row, p.v_row, p.g.C, v + (i + j) * p.v_row, p.v_plane, scratch)
+                    p.transform.input(staged, T * pixel, pixel, p.g.C, v + (i + j) * p.v_row, p.v_plane, scratch)
                 w += p.cols
         i += run
 
