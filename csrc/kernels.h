@@ -42,7 +42,8 @@ typedef struct {
     void (*weights)(intptr_t R, intptr_t S, const void *w, intptr_t w_tap, intptr_t filters, void *u,
                     intptr_t u_frequency, intptr_t u_part, void *scratch);
     void (*output)(const void *m, intptr_t m_plane, intptr_t filters, const void *bias, int relu,
-                   intptr_t rows, intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel, void *scratch);
+                   intptr_t rows, intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel,
+                   void *scratch);
     intptr_t scratch_bytes;
 } fc_transform;
 

@@ -52,16 +52,12 @@ INLINE void copy_run(char *dst, const char *src, intptr_t n, const char *limit) 
 
 /* The even lanes of the two vectors at src: every second element of 2 * LANES. */
 INLINE vec load_even(const char *src) {
-    vec_index even;
-    for (int i = 0; i < LANES; i++) even[i] = 2 * i;
-    return shuffle(load(src), load(src + sizeof(vec)), even);
+    return SHUFFLE(load(src), load(src + sizeof(vec)), INDICES(EVERY, 2));
 }
 
 INLINE void gather_run(char *dst, const char *src, intptr_t step, intptr_t n, const char *limit) {
     const intptr_t v = sizeof(vec), stride = step / (intptr_t)sizeof(real);
     const int shuffled = step == 2 * (intptr_t)sizeof(real) || step == 4 * (intptr_t)sizeof(real);
-    vec_index even;
-    for (int i = 0; i < LANES; i++) even[i] = 2 * i;
     for (; n > 0; n -= LANES, dst += v, src += LANES * step) {
         if (!shuffled || (n <= LANES && src + stride * v > limit)) {
             for (intptr_t i = 0; i < (n < LANES ? n : LANES); i++)
@@ -69,7 +65,7 @@ INLINE void gather_run(char *dst, const char *src, intptr_t step, intptr_t n, co
         } else if (stride == 2) {
             store(dst, load_even(src));
         } else {
-            store(dst, shuffle(load_even(src), load_even(src + 2 * v), even));
+            store(dst, SHUFFLE(load_even(src), load_even(src + 2 * v), INDICES(EVERY, 2)));
         }
     }
 }

@@ -17,8 +17,8 @@ static void pack_row(intptr_t cols, const char *src, char *dst, intptr_t width) 
     for (; j < width; j++) store1(dst + j * sizeof(real), 0);
 }
 
-/* Columns of src are contiguous: whole blocks of LANES x LANES are transposed in registers, what is left at
- * the edges goes element by element. */
+/* Columns of src are contiguous: blocks of LANES x LANES are transposed in registers. While one is, the blocks that are
+ * read and written after it are fetched. */
 static void pack_transposed(intptr_t rows, intptr_t cols, const char *src, intptr_t src_col, char *dst,
                             intptr_t dst_row, intptr_t width) {
     const intptr_t size = sizeof(real);
@@ -29,19 +29,29 @@ static void pack_transposed(intptr_t rows, intptr_t cols, const char *src, intpt
             const intptr_t deep = rows - i < LANES ? rows - i : LANES;
             const char *from = src + j * src_col + i * size;
             char *to = dst + i * dst_row + j * size;
+            vec block[LANES];
             if (got == LANES && deep == LANES) {
-                vec block[LANES];
 #pragma GCC unroll 16
-                for (int l = 0; l < LANES; l++) block[l] = load(from + l * src_col);
+                for (int l = 0; l < LANES; l++) {
+                    block[l] = load(from + l * src_col);
+                    __builtin_prefetch(from + (l + LANES) * src_col);
+                    __builtin_prefetch(to + l * dst_row + 2 * sizeof(vec), 1);
+                }
                 transpose_block(block);
 #pragma GCC unroll 16
                 for (int l = 0; l < LANES; l++) store(to + l * dst_row, block[l]);
                 continue;
             }
-            for (intptr_t l = 0; l < deep; l++) {
-                for (intptr_t c = 0; c < got; c++)
-                    store1(to + l * dst_row + c * size, load1(from + c * src_col + l * size));
-                for (intptr_t c = got; c < put; c++) store1(to + l * dst_row + c * size, 0);
+            for (int l = 0; l < LANES; l++)
+                block[l] = l >= got        ? (vec){0}
+                           : deep == LANES ? load(from + l * src_col)
+                                           : load_n(from + l * src_col, deep);
+            transpose_block(block);
+            for (int l = 0; l < deep; l++) {
+                if (put == LANES)
+                    store(to + l * dst_row, block[l]);
+                else
+                    store_n(to + l * dst_row, block[l], put);
             }
         }
     }

@@ -78,7 +78,8 @@ INLINE void output_axis(const fc_points p, const vec *v, vec *y) {
 #pragma GCC unroll 4
         for (int i = 0; i < p.pairs; i++) {
             const vec part = k % 2 ? difference[i] : sum[i];
-            total = (k == 0 || (k == p.m - 1)) || i ? total + (real)power[i] * part : (real)power[i] * part;
+            total =
+                (k == 0 || (k == p.m - 1)) || i ? total + (real)power[i] * part : (real)power[i] * part;
             power[i] *= p.pair[i];
         }
         y[k] = total;
@@ -105,8 +106,8 @@ INLINE void weights_axis(const fc_points p, const wide *g, wide *u) {
     }
 }
 
-INLINE void winograd_input(const fc_points p, const char *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels,
-                           char *v, intptr_t v_plane) {
+INLINE void winograd_input(const fc_points p, const char *x, intptr_t x_row, intptr_t x_pixel,
+                           intptr_t channels, char *v, intptr_t v_plane) {
     const int T = p.m + 2;
     for (intptr_t c = 0; c < channels; c += LANES) {
         const intptr_t lanes = channels - c, at = c * (intptr_t)sizeof(real);
@@ -148,7 +149,8 @@ INLINE void winograd_weights(const fc_points p, const char *w, intptr_t w_tap, i
 #pragma GCC unroll 4
             for (int r = 0; r < 3; r++) {
                 const char *from = w + (3 * r + s) * w_tap + at;
-                line[r] = __builtin_convertvector(lanes >= LANES ? load(from) : load_n(from, lanes), wide);
+                line[r] =
+                    __builtin_convertvector(lanes >= LANES ? load(from) : load_n(from, lanes), wide);
             }
             weights_axis(p, line, half[s]);
         }
@@ -170,8 +172,9 @@ INLINE void winograd_weights(const fc_points p, const char *w, intptr_t w_tap, i
     }
 }
 
-INLINE void winograd_output(const fc_points p, const char *m, intptr_t m_plane, intptr_t filters, const char *bias,
-                            int relu, intptr_t rows, intptr_t cols, char *y, intptr_t y_row, intptr_t y_pixel) {
+INLINE void winograd_output(const fc_points p, const char *m, intptr_t m_plane, intptr_t filters,
+                            const char *bias, int relu, intptr_t rows, intptr_t cols, char *y,
+                            intptr_t y_row, intptr_t y_pixel) {
     const int T = p.m + 2;
     for (intptr_t k = 0; k < filters; k += LANES) {
         const intptr_t lanes = filters - k, at = k * (intptr_t)sizeof(real);
@@ -181,8 +184,8 @@ INLINE void winograd_output(const fc_points p, const char *m, intptr_t m_plane, 
             const char *from = m + j * m_plane + at;
 #pragma GCC unroll 8
             for (int i = 0; i < T; i++)
-                line[i] =
-                    lanes >= LANES ? load(from + i * T * m_plane) : load_n(from + i * T * m_plane, lanes);
+                line[i] = lanes >= LANES ? load(from + i * T * m_plane)
+                                         : load_n(from + i * T * m_plane, lanes);
             output_axis(p, line, half[j]);
         }
         for (int i = 0; i < p.m; i++) {
@@ -207,29 +210,35 @@ INLINE void winograd_output(const fc_points p, const char *m, intptr_t m_plane, 
     }
 }
 
-#define WINOGRAD(size)                                                                                            \
-    static void winograd_input_##size(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels,         \
-                                      void *v, intptr_t v_plane, void *scratch) {                                 \
-        (void)scratch;                                                                                            \
-        winograd_input(POINTS_##size, x, x_row, x_pixel, channels, v, v_plane);                                   \
-    }                                                                                                             \
-    static void winograd_weights_##size(intptr_t R, intptr_t S, const void *w, intptr_t w_tap, intptr_t filters,  \
-                                        void *u, intptr_t u_frequency, intptr_t u_part, void *scratch) {          \
-        (void)R, (void)S, (void)u_part, (void)scratch;                                                            \
-        winograd_weights(POINTS_##size, w, w_tap, filters, u, u_frequency);                                       \
-    }                                                                                                             \
-    static void winograd_output_##size(const void *m, intptr_t m_plane, intptr_t filters, const void *bias,       \
-                                       int relu, intptr_t rows, intptr_t cols, void *y, intptr_t y_row,           \
-                                       intptr_t y_pixel, void *scratch) {                                         \
-        (void)scratch;                                                                                            \
-        winograd_output(POINTS_##size, m, m_plane, filters, bias, relu, rows, cols, y, y_row, y_pixel);           \
+#define WINOGRAD(size)                                                                                  \
+    static void winograd_input_##size(const void *x, intptr_t x_row, intptr_t x_pixel,                  \
+                                      intptr_t channels, void *v, intptr_t v_plane, void *scratch) {    \
+        (void)scratch;                                                                                  \
+        winograd_input(POINTS_##size, x, x_row, x_pixel, channels, v, v_plane);                         \
+    }                                                                                                   \
+    static void winograd_weights_##size(intptr_t R, intptr_t S, const void *w, intptr_t w_tap,          \
+                                        intptr_t filters, void *u, intptr_t u_frequency,                \
+                                        intptr_t u_part, void *scratch) {                               \
+        (void)R, (void)S, (void)u_part, (void)scratch;                                                  \
+        winograd_weights(POINTS_##size, w, w_tap, filters, u, u_frequency);                             \
+    }                                                                                                   \
+    static void winograd_output_##size(const void *m, intptr_t m_plane, intptr_t filters,               \
+                                       const void *bias, int relu, intptr_t rows, intptr_t cols,        \
+                                       void *y, intptr_t y_row, intptr_t y_pixel, void *scratch) {      \
+        (void)scratch;                                                                                  \
+        winograd_output(POINTS_##size, m, m_plane, filters, bias, relu, rows, cols, y, y_row, y_pixel); \
     }
 WINOGRAD(2)
 WINOGRAD(4)
 WINOGRAD(5)
 WINOGRAD(6)
 
-#define WINOGRAD_ENTRY(size)                                                                               \
-    {size + 2, (size + 2) * (size + 2), 1, winograd_input_##size, winograd_weights_##size,                 \
-     winograd_output_##size, 0},
+#define WINOGRAD_ENTRY(size)  \
+    {size + 2,                \
+     (size + 2) * (size + 2), \
+     1,                       \
+     winograd_input_##size,   \
+     winograd_weights_##size, \
+     winograd_output_##size,  \
+     0},
 #define WINOGRAD_TABLE WINOGRAD_ENTRY(2) WINOGRAD_ENTRY(4) WINOGRAD_ENTRY(5) WINOGRAD_ENTRY(6)
