@@ -16,7 +16,7 @@ from fastconv._loops import im2col as _im2col
 from fastconv._loops import naive as _naive
 from fastconv._loops.kernels import active_isa
 from fastconv._loops.probe import all_finite
-from fastconv._loops.transformed import WINOGRAD
+from fastconv._loops.transformed import FFT, WINOGRAD
 from fastconv.shapes import ConvShape
 
 # A nominal core, for costs only: `auto` must not depend on the machine, so nothing is measured at run time. GFLOP/s
@@ -27,6 +27,7 @@ LOWERED_GBYTES = {"NHWC": 25.0, "NCHW": 10.0}
 TRANSPOSED_GBYTES = 8.0
 PACKED_GBYTES = 5.0
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
+TRANSFORM_GFLOPS, SPECTRA_GBYTES = 40.0, 10.0  # "fft": transforms; transformed weights, which are read once a round
 SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
 
 
@@ -150,6 +151,33 @@ def _winograd_row(m):
     )
 
 
+def _refuse_fft(shape):
+    for name, value in (("stride", shape.stride), ("dilation", shape.dilation)):
+        if value != (1, 1):
+            return f"the {name} is {value[0]}x{value[1]}, and a product of spectra is a convolution with {name} 1x1"
+    return _without_channels(shape)
+
+
+@lru_cache(maxsize=1024)
+def _fft_plan(shape):
+    """(tile, seconds, seconds of preparing) of the cheapest FFT, in float32."""
+    return min((_fft_costs(shape, tile) for tile in FFT), key=lambda plan: plan[1])
+
+
+def _fft_costs(shape, tile):
+    """_fft_plan's answer for one size of tile. A filter beyond half a tile is cut into pieces, as channels are."""
+    C, K = shape.C, shape.K / shape.groups
+    pieces, tiles, frequencies = 1, shape.N, tile * (tile // 2 + 1)
+    for size, results in ((shape.R, shape.P), (shape.S, shape.Q)):
+        cut = math.ceil(size / (tile // 2 + 1))
+        pieces *= cut
+        tiles *= math.ceil(results / (tile + 1 - math.ceil(size / cut)))
+    transform = 5 * tile**2 * math.log2(tile) / (TRANSFORM_GFLOPS * 1e9)
+    matrices = frequencies * pieces * C * K
+    seconds = tiles * (pieces * C + shape.K) * transform + 8 * tiles * matrices / (NOMINAL[active_isa()] * 1e9)
+    return tile, seconds + 8 * matrices / (SPECTRA_GBYTES * 1e9), pieces * C * K * transform
+
+
 ALGORITHMS = (
     Algorithm(
         "direct",
@@ -172,6 +200,15 @@ ALGORITHMS = (
         summary="a matrix product; the im2col matrix is lowered a block at a time, straight into its panels",
     ),
     *(_winograd_row(m) for m in WINOGRAD),
+    Algorithm(
+        "fft",
+        refuse=_refuse_fft,
+        cost=lambda shape, itemsize: _fft_plan(shape)[1] * itemsize / 4,
+        nest=lambda shape: FFT[_fft_plan(shape)[0]],
+        prepare_cost=lambda shape, itemsize: _fft_plan(shape)[2] * itemsize / 4,
+        strict=False,
+        summary="tiles of 16 to 128 pixels by their spectra: a multiplication a frequency, however large the filter",
+    ),
     Algorithm(
         "naive",
         refuse=never,

@@ -282,11 +282,12 @@ INLINE void input_vector(const int T, const char *x, intptr_t x_row, intptr_t x_
         fft(T, read_column, &from, write_spectrum, &to);
     }
 }
-INLINE void weights_vector(const int T, intptr_t R, intptr_t S, const char *w, intptr_t w_tap,
-                           intptr_t lanes, char *u, intptr_t u_frequency, intptr_t u_part, char *z) {
+INLINE void weights_vector(const int T, intptr_t R, intptr_t S, const char *w, intptr_t w_row,
+                           intptr_t w_tap, intptr_t lanes, char *u, intptr_t u_frequency,
+                           intptr_t u_part, char *z) {
     const fc_window taps = {0, R, 0, S};
     const intptr_t rows = R < T / 2 ? R : T / 2;
-    rows_to_z(T, w, S * w_tap, w_tap, lanes, &taps, (real)0.25 / (T * T), rows, z);
+    rows_to_z(T, w, w_row, w_tap, lanes, &taps, (real)0.25 / (T * T), rows, z);
     for (intptr_t k = 0; k <= T / 2; k++) {
         const z_column from = column_of(T, z, k, rows);
         const spectrum_column to = {T, 2, u + k * T * u_frequency, u_frequency, u_part, lanes};
@@ -314,11 +315,12 @@ INLINE void fft_input(const int T, const char *x, intptr_t x_row, intptr_t x_pix
         input_vector(T, x, x_row, x_pixel, LANES, v, v_plane, z);
     if (channels > 0) input_vector(T, x, x_row, x_pixel, channels, v, v_plane, z);
 }
-INLINE void fft_weights(const int T, intptr_t R, intptr_t S, const char *w, intptr_t w_tap,
-                        intptr_t filters, char *u, intptr_t u_frequency, intptr_t u_part, char *z) {
+INLINE void fft_weights(const int T, intptr_t R, intptr_t S, const char *w, intptr_t w_row,
+                        intptr_t w_tap, intptr_t filters, char *u, intptr_t u_frequency, intptr_t u_part,
+                        char *z) {
     for (; filters >= LANES; filters -= LANES, w += sizeof(vec), u += sizeof(vec))
-        weights_vector(T, R, S, w, w_tap, LANES, u, u_frequency, u_part, z);
-    if (filters > 0) weights_vector(T, R, S, w, w_tap, filters, u, u_frequency, u_part, z);
+        weights_vector(T, R, S, w, w_row, w_tap, LANES, u, u_frequency, u_part, z);
+    if (filters > 0) weights_vector(T, R, S, w, w_row, w_tap, filters, u, u_frequency, u_part, z);
 }
 INLINE void fft_output(const int T, const char *m, intptr_t m_plane, intptr_t filters, const char *bias,
                        int relu, intptr_t rows, intptr_t cols, char *y, intptr_t y_row, intptr_t y_pixel,
@@ -362,27 +364,27 @@ INLINE void fft_filter(const int T, const char *x, intptr_t x_row, intptr_t x_pi
         z_to_rows(T, z, rows, cols, lanes, start, relu, y, y_row, y_pixel);
 }
 
-#define FFT(T)                                                                                       \
-    static void fft_input_##T(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels,    \
-                              void *v, intptr_t v_plane, void *scratch) {                            \
-        fft_input(T, x, x_row, x_pixel, channels, v, v_plane, scratch);                              \
-    }                                                                                                \
-    static void fft_weights_##T(intptr_t R, intptr_t S, const void *w, intptr_t w_tap,               \
-                                intptr_t filters, void *u, intptr_t u_frequency, intptr_t u_part,    \
-                                void *scratch) {                                                     \
-        fft_weights(T, R, S, w, w_tap, filters, u, u_frequency, u_part, scratch);                    \
-    }                                                                                                \
-    static void fft_output_##T(const void *m, intptr_t m_plane, intptr_t filters, const void *bias,  \
-                               int relu, intptr_t rows, intptr_t cols, void *y, intptr_t y_row,      \
-                               intptr_t y_pixel, void *scratch) {                                    \
-        fft_output(T, m, m_plane, filters, bias, relu, rows, cols, y, y_row, y_pixel, scratch);      \
-    }                                                                                                \
-    static void fft_filter_##T(const void *x, intptr_t x_row, intptr_t x_pixel,                      \
-                               const fc_window *inside, intptr_t lanes, const void *u, int shared,   \
-                               const void *bias, int relu, intptr_t rows, intptr_t cols, void *y,    \
-                               intptr_t y_row, intptr_t y_pixel, void *scratch) {                    \
-        fft_filter(T, x, x_row, x_pixel, inside, lanes, u, shared, bias, relu, rows, cols, y, y_row, \
-                   y_pixel, scratch);                                                                \
+#define FFT(T)                                                                                         \
+    static void fft_input_##T(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels,      \
+                              void *v, intptr_t v_plane, void *scratch) {                              \
+        fft_input(T, x, x_row, x_pixel, channels, v, v_plane, scratch);                                \
+    }                                                                                                  \
+    static void fft_weights_##T(intptr_t R, intptr_t S, const void *w, intptr_t w_row, intptr_t w_tap, \
+                                intptr_t filters, void *u, intptr_t u_frequency, intptr_t u_part,      \
+                                void *scratch) {                                                       \
+        fft_weights(T, R, S, w, w_row, w_tap, filters, u, u_frequency, u_part, scratch);               \
+    }                                                                                                  \
+    static void fft_output_##T(const void *m, intptr_t m_plane, intptr_t filters, const void *bias,    \
+                               int relu, intptr_t rows, intptr_t cols, void *y, intptr_t y_row,        \
+                               intptr_t y_pixel, void *scratch) {                                      \
+        fft_output(T, m, m_plane, filters, bias, relu, rows, cols, y, y_row, y_pixel, scratch);        \
+    }                                                                                                  \
+    static void fft_filter_##T(const void *x, intptr_t x_row, intptr_t x_pixel,                        \
+                               const fc_window *inside, intptr_t lanes, const void *u, int shared,     \
+                               const void *bias, int relu, intptr_t rows, intptr_t cols, void *y,      \
+                               intptr_t y_row, intptr_t y_pixel, void *scratch) {                      \
+        fft_filter(T, x, x_row, x_pixel, inside, lanes, u, shared, bias, relu, rows, cols, y, y_row,   \
+                   y_pixel, scratch);                                                                  \
     }
 FFT(16)
 FFT(32)
