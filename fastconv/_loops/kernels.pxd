@@ -17,6 +17,9 @@ cdef extern from "kernels.h" nogil:
                           intptr_t a_col, const void *b, intptr_t b_row, intptr_t b_ahead, void *c,
                           intptr_t c_row, intptr_t n, const fc_store *store) noexcept nogil
 
+    ctypedef struct fc_window:
+        intptr_t top, bottom, left, right
+
     ctypedef struct fc_transform:
         intptr_t tile, frequencies, parts
         void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, void *v,
@@ -28,6 +31,9 @@ cdef extern from "kernels.h" nogil:
                        intptr_t rows, intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel,
                        void *scratch) noexcept nogil
         intptr_t scratch_bytes
+        void (*filter)(const void *x, intptr_t x_row, intptr_t x_pixel, const fc_window *inside, intptr_t lanes,
+                       const void *u, int shared, const void *bias, int relu, intptr_t rows, intptr_t cols,
+                       void *y, intptr_t y_row, intptr_t y_pixel, void *scratch) noexcept nogil
 
     cdef enum:
         FC_WINOGRAD_2, FC_WINOGRAD_4, FC_WINOGRAD_5, FC_WINOGRAD_6, FC_FFT_16, FC_FFT_32, FC_FFT_64, FC_FFT_128
