@@ -19,6 +19,7 @@ typedef double real;
 #include "kernels/lower.c"
 #include "kernels/depthwise.c"
 #include "kernels/winograd.c"
+#include "kernels/fft.c"
 #include "kernels/probe.c"
 
 #define PASTE(isa, dtype) fc_##isa##_##dtype
@@ -41,7 +42,7 @@ const fc_kernels TABLE(FC_ISA_NAME, FC_DTYPE) = {
     .lower_rows = lower_rows,
     .lower_columns = lower_columns,
     .depthwise = depthwise,
-    .transforms = {WINOGRAD_TABLE},
+    .transforms = {WINOGRAD_TABLE FFT_TABLE},
     .fma_chain = fma_chain,
     .read_sum = read_sum,
 };

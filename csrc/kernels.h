@@ -28,6 +28,11 @@ typedef struct {
     int64_t channels_last;
 } fc_geometry;
 
+/* The pixels of a tile that exist: rows [top, bottom), columns [left, right). */
+typedef struct {
+    intptr_t top, bottom, left, right;
+} fc_window;
+
 /* A way to turn a tile of a convolution into independent products, summed over channels: transform the tile, multiply
  * each frequency with its matrix of transformed weights, transform back. Real numbers have one part; complex ones have
  * two, re and im, and a tile's transform holds re, im, -re of each frequency, so that two sums of the register tile
@@ -39,16 +44,32 @@ typedef struct {
     intptr_t parts;       /* 1: real, 2: complex */
     void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, void *v,
                   intptr_t v_plane, void *scratch);
-    void (*weights)(intptr_t R, intptr_t S, const void *w, intptr_t w_tap, intptr_t filters, void *u,
-                    intptr_t u_frequency, intptr_t u_part, void *scratch);
+    void (*weights)(intptr_t R, intptr_t S, const void *w, intptr_t w_row, intptr_t w_tap,
+                    intptr_t filters, void *u, intptr_t u_frequency, intptr_t u_part, void *scratch);
     void (*output)(const void *m, intptr_t m_plane, intptr_t filters, const void *bias, int relu,
                    intptr_t rows, intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel,
                    void *scratch);
     intptr_t scratch_bytes;
+    /* All three in one for channels that are not summed, or NULL (Winograd): one tile of x, `lanes` lanes of it, to
+     * rows x cols of y. Pixels outside of the window are zero and not read. u is [frequency][part][lane], or shared
+     * by the lanes: [frequency][part], and then the bias is one value. */
+    void (*filter)(const void *x, intptr_t x_row, intptr_t x_pixel, const fc_window *inside,
+                   intptr_t lanes, const void *u, int shared, const void *bias, int relu, intptr_t rows,
+                   intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel, void *scratch);
 } fc_transform;
 
-/* The rows of `transforms`: Winograd's F(m x m, 3 x 3). */
-enum { FC_WINOGRAD_2, FC_WINOGRAD_4, FC_WINOGRAD_5, FC_WINOGRAD_6, FC_TRANSFORMS };
+/* The rows of `transforms`: Winograd's F(m x m, 3 x 3), and Fourier's of T x T pixels. */
+enum {
+    FC_WINOGRAD_2,
+    FC_WINOGRAD_4,
+    FC_WINOGRAD_5,
+    FC_WINOGRAD_6,
+    FC_FFT_16,
+    FC_FFT_32,
+    FC_FFT_64,
+    FC_FFT_128,
+    FC_TRANSFORMS
+};
 
 typedef void fc_tile(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a, intptr_t a_row,
                      intptr_t a_col, const void *b, intptr_t b_row, intptr_t b_ahead, void *c,

@@ -52,54 +52,41 @@ INLINE real sum_lanes(vec v) {
     return s;
 }
 
-/* Lane i of the result is the lane of a and b, counted through both, that the i-th index names. The indices are
- * written out, for only then is a shuffle one instruction: INDICES(F, x) lists F(0, x), F(1, x) and so on. */
+/* Lane i of the result is lane at[i] of a and b, counted through both; `at` is known at compile time. */
+INLINE vec shuffle(vec a, vec b, vec_index at) {
 #if defined(__clang__)
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+    vec v;
+    for (int i = 0; i < LANES; i++) v[i] = at[i] < LANES ? a[at[i]] : b[at[i] - LANES];
+    return v;
 #else
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vec_index){__VA_ARGS__})
+    return __builtin_shuffle(a, b, at);
 #endif
-#define INDICES_2(F, x) F(0, x), F(1, x)
-#define INDICES_4(F, x) INDICES_2(F, x), F(2, x), F(3, x)
-#define INDICES_8(F, x) INDICES_4(F, x), F(4, x), F(5, x), F(6, x), F(7, x)
-#define INDICES_16(F, x) \
-    INDICES_8(F, x), F(8, x), F(9, x), F(10, x), F(11, x), F(12, x), F(13, x), F(14, x), F(15, x)
-#if FC_VECTOR_BYTES / FC_REAL_BYTES == 16
-#define INDICES INDICES_16
-#elif FC_VECTOR_BYTES / FC_REAL_BYTES == 8
-#define INDICES INDICES_8
-#elif FC_VECTOR_BYTES / FC_REAL_BYTES == 4
-#define INDICES INDICES_4
-#else
-#define INDICES INDICES_2
-#endif
-#define EVERY(i, step) ((step) * (i)) /* every second lane of two vectors, say */
+}
+
+/* 0, 1, 2 ... Read from memory, they are constants to the compiler, and so is what is computed of them; set one by
+ * one, they cost GCC 12 three instructions a shuffle. */
+INLINE vec_index lane_numbers(void) {
+    static const lane_index numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    vec_index lane;
+    memcpy(&lane, numbers, sizeof lane);
+    return lane;
+}
 
 /* Transposes the LANES x LANES block held in v: log2(LANES) rounds, each swapping the off-diagonal
  * halves of blocks of 2 * step. */
-#define LOW_HALF(i, step) ((i) & (step) ? LANES + (i) - (step) : (i))
-#define HIGH_HALF(i, step) ((i) & (step) ? LANES + (i) : (i) + (step))
-#define SWAP_HALVES(step)                                            \
-    for (int i = 0; i < LANES; i++)                                  \
-        if (!(i & (step))) {                                         \
-            const vec a = v[i], b = v[i + (step)];                   \
-            v[i] = SHUFFLE(a, b, INDICES(LOW_HALF, step));           \
-            v[i + (step)] = SHUFFLE(a, b, INDICES(HIGH_HALF, step)); \
-        }
 INLINE void transpose_block(vec v[LANES]) {
+    const vec_index lane = lane_numbers();
+#pragma GCC unroll 8
+    for (int step = 1; step < LANES; step *= 2) {
+        const vec_index odd = (lane & step) != 0;
+        const vec_index low = lane + (odd & (lane_index)(LANES - step)), high = low + step;
 #pragma GCC unroll 16
-    SWAP_HALVES(1)
-#if FC_VECTOR_BYTES / FC_REAL_BYTES > 2
-#pragma GCC unroll 16
-    SWAP_HALVES(2)
-#endif
-#if FC_VECTOR_BYTES / FC_REAL_BYTES > 4
-#pragma GCC unroll 16
-    SWAP_HALVES(4)
-#endif
-#if FC_VECTOR_BYTES / FC_REAL_BYTES > 8
-#pragma GCC unroll 16
-    SWAP_HALVES(8)
-#endif
+        for (int i = 0; i < LANES; i++) {
+            if (i & step) continue;
+            const vec a = v[i], b = v[i + step];
+            v[i] = shuffle(a, b, low);
+            v[i + step] = shuffle(a, b, high);
+        }
+    }
 }
 #endif

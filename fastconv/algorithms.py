@@ -14,9 +14,10 @@ from fastconv._loops import depthwise as _depthwise
 from fastconv._loops import direct as _direct
 from fastconv._loops import im2col as _im2col
 from fastconv._loops import naive as _naive
-from fastconv._loops.kernels import active_isa
+from fastconv._loops.fft_depthwise import FFT_DEPTHWISE
+from fastconv._loops.kernels import active_isa, tile_sizes
 from fastconv._loops.probe import all_finite
-from fastconv._loops.transformed import WINOGRAD
+from fastconv._loops.transformed import FFT, WINOGRAD
 from fastconv.shapes import ConvShape
 
 # A nominal core, for costs only: `auto` must not depend on the machine, so nothing is measured at run time. GFLOP/s
@@ -27,6 +28,7 @@ LOWERED_GBYTES = {"NHWC": 25.0, "NCHW": 10.0}
 TRANSPOSED_GBYTES = 8.0
 PACKED_GBYTES = 5.0
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
+TRANSFORM_GFLOPS, SPECTRA_GBYTES = 40.0, 10.0  # "fft": transforms; transformed weights, which are read once a round
 SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
 
 
@@ -150,6 +152,55 @@ def _winograd_row(m):
     )
 
 
+def _refuse_fft(shape):
+    for name, value in (("stride", shape.stride), ("dilation", shape.dilation)):
+        if value != (1, 1):
+            return f"the {name} is {value[0]}x{value[1]}, and a product of spectra is a convolution with {name} 1x1"
+    return _without_channels(shape)
+
+
+@lru_cache(maxsize=1024)
+def _cheapest_fft(shape, _isa):
+    """(seconds, seconds of preparing, nest) of the cheapest size of tile, in float32."""
+    costs = _fft_depthwise_costs if _fft_depthwise(shape) else _fft_costs
+    return min((costs(shape, tile) for tile in FFT), key=lambda plan: plan[0])
+
+
+def _fft_plan(shape):
+    return _cheapest_fft(shape, active_isa())
+
+
+def _fft_depthwise(shape):
+    """Whether nothing is summed over channels and the filter is at most half of the largest tile."""
+    return shape.groups == shape.C == shape.K and max(shape.R, shape.S) <= max(FFT) // 2
+
+
+def _fft_seconds(tile):
+    """One transform of one tile."""
+    return 5 * tile**2 * math.log2(tile) / (TRANSFORM_GFLOPS * 1e9)
+
+
+def _fft_costs(shape, tile):
+    """A filter beyond half a tile is cut into pieces, as channels are."""
+    C, K = shape.C, shape.K / shape.groups
+    pieces, tiles = 1, shape.N
+    for size, results in ((shape.R, shape.P), (shape.S, shape.Q)):
+        cut = math.ceil(size / (tile // 2 + 1))
+        pieces *= cut
+        tiles *= math.ceil(results / (tile + 1 - math.ceil(size / cut)))
+    matrices = tile * (tile // 2 + 1) * pieces * C * K
+    transforms = tiles * (pieces * C + shape.K) * _fft_seconds(tile)
+    products = 8 * tiles * matrices / (NOMINAL[active_isa()] * 1e9) + 8 * matrices / (SPECTRA_GBYTES * 1e9)
+    return transforms + products, pieces * C * K * _fft_seconds(tile), FFT[tile]
+
+
+def _fft_depthwise_costs(shape, tile):
+    if max(shape.R, shape.S) > tile:
+        return math.inf, math.inf, None
+    nest, lanes = FFT_DEPTHWISE[tile], tile_sizes(4)[2]
+    return 2 * lanes * nest.vectors(shape.packed, 4) * _fft_seconds(tile), shape.K * _fft_seconds(tile), nest
+
+
 ALGORITHMS = (
     Algorithm(
         "direct",
@@ -172,6 +223,15 @@ ALGORITHMS = (
         summary="a matrix product; the im2col matrix is lowered a block at a time, straight into its panels",
     ),
     *(_winograd_row(m) for m in WINOGRAD),
+    Algorithm(
+        "fft",
+        refuse=_refuse_fft,
+        cost=lambda shape, itemsize: _fft_plan(shape)[0] * itemsize / 4,
+        nest=lambda shape: _fft_plan(shape)[2],
+        prepare_cost=lambda shape, itemsize: _fft_plan(shape)[1] * itemsize / 4,
+        strict=False,
+        summary="tiles of 16 to 128 pixels by their spectra: a multiplication a frequency, however large the filter",
+    ),
     Algorithm(
         "naive",
         refuse=never,

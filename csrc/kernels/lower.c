@@ -52,7 +52,7 @@ INLINE void copy_run(char *dst, const char *src, intptr_t n, const char *limit) 
 
 /* The even lanes of the two vectors at src: every second element of 2 * LANES. */
 INLINE vec load_even(const char *src) {
-    return SHUFFLE(load(src), load(src + sizeof(vec)), INDICES(EVERY, 2));
+    return shuffle(load(src), load(src + sizeof(vec)), 2 * lane_numbers());
 }
 
 INLINE void gather_run(char *dst, const char *src, intptr_t step, intptr_t n, const char *limit) {
@@ -65,7 +65,7 @@ INLINE void gather_run(char *dst, const char *src, intptr_t step, intptr_t n, co
         } else if (stride == 2) {
             store(dst, load_even(src));
         } else {
-            store(dst, SHUFFLE(load_even(src), load_even(src + 2 * v), INDICES(EVERY, 2)));
+            store(dst, shuffle(load_even(src), load_even(src + 2 * v), 2 * lane_numbers()));
         }
     }
 }

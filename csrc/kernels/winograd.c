@@ -138,8 +138,8 @@ INLINE void winograd_input(const fc_points p, const char *x, intptr_t x_row, int
     }
 }
 
-INLINE void winograd_weights(const fc_points p, const char *w, intptr_t w_tap, intptr_t filters, char *u,
-                             intptr_t u_frequency) {
+INLINE void winograd_weights(const fc_points p, const char *w, intptr_t w_row, intptr_t w_tap,
+                             intptr_t filters, char *u, intptr_t u_frequency) {
     const int T = p.m + 2;
     for (intptr_t k = 0; k < filters; k += LANES) {
         const intptr_t lanes = filters - k, at = k * (intptr_t)sizeof(real);
@@ -148,7 +148,7 @@ INLINE void winograd_weights(const fc_points p, const char *w, intptr_t w_tap, i
         for (int s = 0; s < 3; s++) {
 #pragma GCC unroll 4
             for (int r = 0; r < 3; r++) {
-                const char *from = w + (3 * r + s) * w_tap + at;
+                const char *from = w + r * w_row + s * w_tap + at;
                 line[r] =
                     __builtin_convertvector(lanes >= LANES ? load(from) : load_n(from, lanes), wide);
             }
@@ -216,11 +216,11 @@ INLINE void winograd_output(const fc_points p, const char *m, intptr_t m_plane, 
         (void)scratch;                                                                                  \
         winograd_input(POINTS_##size, x, x_row, x_pixel, channels, v, v_plane);                         \
     }                                                                                                   \
-    static void winograd_weights_##size(intptr_t R, intptr_t S, const void *w, intptr_t w_tap,          \
-                                        intptr_t filters, void *u, intptr_t u_frequency,                \
-                                        intptr_t u_part, void *scratch) {                               \
+    static void winograd_weights_##size(intptr_t R, intptr_t S, const void *w, intptr_t w_row,          \
+                                        intptr_t w_tap, intptr_t filters, void *u,                      \
+                                        intptr_t u_frequency, intptr_t u_part, void *scratch) {         \
         (void)R, (void)S, (void)u_part, (void)scratch;                                                  \
-        winograd_weights(POINTS_##size, w, w_tap, filters, u, u_frequency);                             \
+        winograd_weights(POINTS_##size, w, w_row, w_tap, filters, u, u_frequency);                      \
     }                                                                                                   \
     static void winograd_output_##size(const void *m, intptr_t m_plane, intptr_t filters,               \
                                        const void *bias, int relu, intptr_t rows, intptr_t cols,        \

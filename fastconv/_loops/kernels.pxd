@@ -17,19 +17,26 @@ cdef extern from "kernels.h" nogil:
                           intptr_t a_col, const void *b, intptr_t b_row, intptr_t b_ahead, void *c,
                           intptr_t c_row, intptr_t n, const fc_store *store) noexcept nogil
 
+    ctypedef struct fc_window:
+        intptr_t top, bottom, left, right
+
     ctypedef struct fc_transform:
         intptr_t tile, frequencies, parts
         void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, void *v,
                       intptr_t v_plane, void *scratch) noexcept nogil
-        void (*weights)(intptr_t R, intptr_t S, const void *w, intptr_t w_tap, intptr_t filters, void *u,
+        void (*weights)(intptr_t R, intptr_t S, const void *w, intptr_t w_row, intptr_t w_tap,
+                    intptr_t filters, void *u,
                         intptr_t u_frequency, intptr_t u_part, void *scratch) noexcept nogil
         void (*output)(const void *m, intptr_t m_plane, intptr_t filters, const void *bias, int relu,
                        intptr_t rows, intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel,
                        void *scratch) noexcept nogil
         intptr_t scratch_bytes
+        void (*filter)(const void *x, intptr_t x_row, intptr_t x_pixel, const fc_window *inside, intptr_t lanes,
+                       const void *u, int shared, const void *bias, int relu, intptr_t rows, intptr_t cols,
+                       void *y, intptr_t y_row, intptr_t y_pixel, void *scratch) noexcept nogil
 
     cdef enum:
-        FC_WINOGRAD_2, FC_WINOGRAD_4, FC_WINOGRAD_5, FC_WINOGRAD_6
+        FC_WINOGRAD_2, FC_WINOGRAD_4, FC_WINOGRAD_5, FC_WINOGRAD_6, FC_FFT_16, FC_FFT_32, FC_FFT_64, FC_FFT_128
 
     ctypedef struct fc_kernels:
         const char *isa
@@ -53,7 +60,7 @@ cdef extern from "kernels.h" nogil:
         void (*depthwise)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
                           const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
                           const void *bias, int relu, void *y, intptr_t y_step) noexcept nogil
-        fc_transform transforms[4]
+        fc_transform transforms[8]
         double (*fma_chain)(intptr_t steps) noexcept nogil
         double (*read_sum)(const void *p, intptr_t bytes) noexcept nogil
 

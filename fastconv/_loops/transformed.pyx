@@ -1,5 +1,5 @@
 """Convolution with fewer multiplications: transform tiles, multiply them frequency by frequency, transform back. Called
-by the "winograd" rows of fastconv/algorithms.py; what a transform is, csrc/kernels.h says (fc_transform).
+by the "winograd" and "fft" rows of fastconv/algorithms.py; what a transform is, csrc/kernels.h says (fc_transform).
 
     V[f][tile][c] = input transform of x's tile            f < frequencies, c < C of the group
     M[f][tile][k] = sum_c V[f][tile][c] * U[f][c][k]       a product of the register tile, V read in place
@@ -12,6 +12,9 @@ Tiles are counted through all images. Two schedules, chosen by shape:
     streamed    first phase: the tiles of a round are transformed into a V that all threads share. Second phase, chunk:
                 a block of K, for all these tiles: U is read once a round. For weights larger than that.
 
+A filter longer than half a tile is cut into pieces; the sum over them is the sum over channels run on: the C of V and U
+above is `depth`, pieces times channels, and each piece's V is the transform of x shifted by its place in the filter.
+
 x is read in place where it is channels-last and the tile lies inside the image; other tiles are copied to channels-last
 scratch with zeros around, a run of tiles of one row at a time. Channels-first y leaves through scratch."""
 cimport numpy as cnp
@@ -19,6 +22,10 @@ from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport balanced, ceil_div, least, take_strides
 from fastconv._loops.kernels cimport (
+    FC_FFT_16,
+    FC_FFT_32,
+    FC_FFT_64,
+    FC_FFT_128,
     FC_WINOGRAD_2,
     FC_WINOGRAD_4,
     FC_WINOGRAD_5,
@@ -38,6 +45,7 @@ cdef enum:
     FUSED_WEIGHTS = 5 << 19      # bytes of U up to which every group reads it again
     GROUP_BYTES = 384 << 10      # V and M of a fused group
     K_BLOCK = 64                 # filters whose M is in cache at a time
+    LEAST_BLOCKS = 4             # of K in a streamed round, if there are so many strips: threads share them
     ROUND_BYTES = 4 << 20        # V of a streamed round
     PREPARED_CHANNELS = 16       # channels whose filters are gathered at a time
 
@@ -45,6 +53,8 @@ cdef struct Tiled:
     const fc_kernels *kernels
     const fc_transform *transform
     fc_geometry g
+    Py_ssize_t piece_r, piece_s                   # taps of a piece of the filter, at most
+    Py_ssize_t pieces_h, pieces_w, depth          # pieces; what a product sums: pieces times channels
     Py_ssize_t rows, cols                         # of y in a tile
     Py_ssize_t tiles_h, tiles_w, tiles            # of an image, of all images
     Py_ssize_t group, groups                      # tiles of a fused chunk, or of a streamed round; how many
@@ -67,21 +77,28 @@ cdef inline Py_ssize_t spread(Py_ssize_t stride, Py_ssize_t period) noexcept nog
 
 cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, bint in_place):
     """Everything that shape, dtype and ISA decide, and whether x can be read in place."""
-    cdef Py_ssize_t planes, per_tile, weight_bytes, NR, F
+    cdef Py_ssize_t planes, per_tile, weight_bytes, strips, NR, F
     p.kernels = kernels_for(itemsize)
     p.transform = &p.kernels.transforms[transform]
     p.g = (<const fc_geometry *><const char *>geometry)[0]
     NR, F = p.kernels.NR, p.transform.frequencies
-    p.rows, p.cols = p.transform.tile - p.g.R + 1, p.transform.tile - p.g.S + 1
+    p.piece_r = balanced(p.g.R, p.transform.tile // 2 + 1)
+    p.piece_s = balanced(p.g.S, p.transform.tile // 2 + 1)
+    p.pieces_h, p.pieces_w = ceil_div(p.g.R, p.piece_r), ceil_div(p.g.S, p.piece_s)
+    p.depth = p.pieces_h * p.pieces_w * p.g.C
+    p.rows, p.cols = p.transform.tile - p.piece_r + 1, p.transform.tile - p.piece_s + 1
     p.tiles_h, p.tiles_w = ceil_div(p.g.P, p.rows), ceil_div(p.g.Q, p.cols)
     p.tiles = p.g.N * p.tiles_h * p.tiles_w
     p.in_place, p.channels_last_y = in_place, p.g.channels_last
-    p.k_block = min(balanced(ceil_div(p.g.K, NR), ceil_div(K_BLOCK, NR)) * NR, ceil_div(p.g.K, NR) * NR)
-    p.k_blocks = ceil_div(p.g.K, max(1, p.k_block))
-    weight_bytes = F * p.transform.parts * p.g.C * p.g.K * itemsize
+    weight_bytes = F * p.transform.parts * p.depth * p.g.K * itemsize
     p.streamed = weight_bytes > FUSED_WEIGHTS
+    strips = ceil_div(K_BLOCK, NR)
+    if p.streamed:
+        strips = max(1, min(strips, ceil_div(p.g.K, NR) // LEAST_BLOCKS))
+    p.k_block = min(balanced(ceil_div(p.g.K, NR), strips) * NR, ceil_div(p.g.K, NR) * NR)
+    p.k_blocks = ceil_div(p.g.K, max(1, p.k_block))
     planes = v_planes(p)
-    per_tile = planes * p.g.C * itemsize
+    per_tile = planes * p.depth * itemsize
     if p.streamed:
         p.group = max(p.kernels.MR, ROUND_BYTES // max(1, per_tile))
     else:
@@ -89,10 +106,10 @@ cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, b
         p.group = max(p.kernels.MR, GROUP_BYTES // max(1, per_tile))
     p.group = balanced(p.tiles, p.group) if p.tiles else 1
     p.groups = ceil_div(p.tiles, p.group)
-    p.v_row, p.m_row = spread(p.g.C * itemsize, 1024), p.k_block * itemsize
+    p.v_row, p.m_row = spread(p.depth * itemsize, 1024), p.k_block * itemsize
     p.v_plane, p.m_plane = spread(p.group * p.v_row, 4096), spread(p.group * p.m_row, 4096)
     p.run_tiles = min(p.tiles_w, p.group)
-    p.staged_bytes = p.transform.tile * (p.run_tiles * p.cols + p.g.S - 1) * p.g.C * itemsize
+    p.staged_bytes = p.transform.tile * (p.run_tiles * p.cols + p.piece_s - 1) * p.g.C * itemsize
     p.left_bytes = 0 if p.channels_last_y else p.rows * p.run_tiles * p.cols * p.k_block * itemsize
 
 
@@ -112,7 +129,7 @@ cdef Py_ssize_t scratch_bytes(const Tiled *p) noexcept nogil:
 
 cdef Py_ssize_t block_bytes(const Tiled *p) noexcept nogil:
     """U of a block of K."""
-    return p.transform.frequencies * p.transform.parts * p.g.C * p.k_block * p.kernels.itemsize
+    return p.transform.frequencies * p.transform.parts * p.depth * p.k_block * p.kernels.itemsize
 
 
 cdef void stage(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t width,
@@ -135,35 +152,43 @@ cdef void stage(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, P
         to += width * pixel
 
 
+cdef void transform_run(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t run, char *v,
+                        char *scratch) noexcept nogil:
+    """V of `run` neighbouring tiles, the first at (h, w) of the image."""
+    cdef Py_ssize_t T = p.transform.tile, pixel = p.g.C * p.kernels.itemsize, width, j
+    cdef char *staged = scratch + p.transform.scratch_bytes
+    if not p.in_place:
+        width = run * p.cols + p.piece_s - 1
+        stage(p, image, h, w, width, staged)
+        for j in range(run):
+            p.transform.input(staged + j * p.cols * pixel, width * pixel, pixel, p.g.C, v + j * p.v_row, p.v_plane,
+                              scratch)
+        return
+    for j in range(run):
+        if h >= 0 and h + T <= p.g.H and w >= 0 and w + T <= p.g.W:
+            p.transform.input(image + h * p.x_strides[2] + w * p.x_strides[3], p.x_strides[2], p.x_strides[3], p.g.C,
+                              v + j * p.v_row, p.v_plane, scratch)
+        else:
+            stage(p, image, h, w, T, staged)
+            p.transform.input(staged, T * pixel, pixel, p.g.C, v + j * p.v_row, p.v_plane, scratch)
+        w += p.cols
+
+
 cdef void transform_tiles(const Tiled *p, const Operands *at, Py_ssize_t group, Py_ssize_t first, Py_ssize_t tiles,
                           char *v, char *scratch) noexcept nogil:
-    """V of `tiles` tiles from `first` on, `v` being the first one's."""
-    cdef Py_ssize_t T = p.transform.tile, size = p.kernels.itemsize, i = 0, j, tile, tw, h, w, run, width
-    cdef Py_ssize_t pixel = p.g.C * size
+    """V of `tiles` tiles from `first` on, `v` being the first one's: a run of neighbours and a piece at a time."""
+    cdef Py_ssize_t i = 0, piece, tile, tw, h, w, run
     cdef const char *image
-    cdef char *staged = scratch + p.transform.scratch_bytes
     while i < tiles:
         tile = first + i
         tw = tile % p.tiles_w
         h = tile // p.tiles_w % p.tiles_h * p.rows - p.g.pad_top
+        w = tw * p.cols - p.g.pad_left
         image = at.x + tile // p.tiles_w // p.tiles_h * p.x_strides[0] + group * p.g.C * p.x_strides[1]
         run = min(p.tiles_w - tw, tiles - i, p.run_tiles)
-        w = tw * p.cols - p.g.pad_left
-        if not p.in_place:
-            width = run * p.cols + p.g.S - 1
-            stage(p, image, h, w, width, staged)
-            for j in range(run):
-                p.transform.input(staged + j * p.cols * pixel, width * pixel, pixel, p.g.C,
-                                  v + (i + j) * p.v_row, p.v_plane, scratch)
-        else:
-            for j in range(run):
-                if h >= 0 and h + T <= p.g.H and w >= 0 and w + T <= p.g.W:
-                    p.transform.input(image + h * p.x_strides[2] + w * p.x_strides[3], p.x_strides[2], p.x_strides[3],
-                                      p.g.C, v + (i + j) * p.v_row, p.v_plane, scratch)
-                else:
-                    stage(p, image, h, w, T, staged)
-                    p.transform.input(staged, T * pixel, pixel, p.g.C, v + (i + j) * p.v_row, p.v_plane, scratch)
-                w += p.cols
+        for piece in range(p.pieces_h * p.pieces_w):
+            transform_run(p, image, h + piece // p.pieces_w * p.piece_r, w + piece % p.pieces_w * p.piece_s, run,
+                          v + i * p.v_row + piece * p.g.C * p.kernels.itemsize, scratch)
         i += run
 
 
@@ -172,7 +197,7 @@ cdef void multiply(const Tiled *p, Py_ssize_t tiles, Py_ssize_t filters, const c
     """M of `tiles` tiles for one block of K."""
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t NR = kernels.NR, size = kernels.itemsize, parts = p.transform.parts
-    cdef Py_ssize_t strip_bytes = parts * p.g.C * NR * size, blocks = ceil_div(tiles, kernels.MR)
+    cdef Py_ssize_t strip_bytes = parts * p.depth * NR * size, blocks = ceil_div(tiles, kernels.MR)
     cdef Py_ssize_t f, part, jr, cols, i, ir, rows
     cdef intptr_t taps[2]
     cdef const char *a
@@ -188,7 +213,7 @@ cdef void multiply(const Tiled *p, Py_ssize_t tiles, Py_ssize_t filters, const c
                 for i in range(blocks):
                     rows = tiles // blocks + (i < tiles % blocks)
                     kernels.tile[ceil_div(cols, kernels.lanes) - 1][rows - 1](
-                        parts, taps, p.g.C, a + ir * p.v_row, p.v_row, size, u, NR * size, strip_bytes,
+                        parts, taps, p.depth, a + ir * p.v_row, p.v_row, size, u, NR * size, strip_bytes,
                         m + (f * parts + part) * p.m_plane + ir * p.m_row + jr * size, p.m_row, cols, &store)
                     ir += rows
             u += strip_bytes
@@ -269,12 +294,12 @@ cdef void streamed_chunk(const void *problem, const Operands *at, Py_ssize_t ind
 
 
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    """U of one strip of NR filters: [block of K][f][strip][part][c][NR]."""
+    """U of one strip of NR filters: [block of K][f][strip][part][piece][c][NR]."""
     cdef const Tiled *p = <const Tiled *>problem
     cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, parts = p.transform.parts, taps = p.g.R * p.g.S
     cdef Py_ssize_t strips = ceil_div(p.g.K, NR), group = index // strips, j0 = index % strips * NR
     cdef Py_ssize_t filters = least(NR, p.g.K - j0), filter_bytes = taps * p.g.C * size, c, channels, i, tap
-    cdef Py_ssize_t w_channel, w_tap, strip_bytes = parts * p.g.C * NR * size
+    cdef Py_ssize_t piece, r0, s0, w_channel, w_tap, strip_bytes = parts * p.depth * NR * size
     cdef const char *w = at.weights + (group * p.g.K + j0) * filter_bytes
     cdef char *gathered = scratch + p.transform.scratch_bytes
     cdef char *u = at.y + (group * p.k_blocks + j0 // p.k_block) * block_bytes(p) + j0 % p.k_block // NR * strip_bytes
@@ -289,10 +314,14 @@ cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t inde
             w_tap, w_channel = NR * size, taps * NR * size
             p.kernels.pack(channels * taps, filters, w + c * taps * size, size, filter_bytes, gathered, NR * size,
                            NR, 0)
-        for i in range(channels):
-            p.transform.weights(p.g.R, p.g.S, gathered + i * w_channel, w_tap, NR, u + (c + i) * NR * size,
-                                p.k_block // NR * strip_bytes, p.g.C * NR * size, scratch)
-    # end: for c, for i
+        for piece in range(p.pieces_h * p.pieces_w):
+            r0, s0 = piece // p.pieces_w * p.piece_r, piece % p.pieces_w * p.piece_s
+            for i in range(channels):
+                p.transform.weights(least(p.piece_r, p.g.R - r0), least(p.piece_s, p.g.S - s0),
+                                    gathered + i * w_channel + (r0 * p.g.S + s0) * w_tap, p.g.S * w_tap, w_tap, NR,
+                                    u + (piece * p.g.C + c + i) * NR * size, p.k_block // NR * strip_bytes,
+                                    p.depth * NR * size, scratch)
+    # end: for c, for piece, for i
 
 
 cdef class Transformed:
@@ -342,3 +371,5 @@ cdef class Transformed:
 
 WINOGRAD = {2: Transformed(FC_WINOGRAD_2), 4: Transformed(FC_WINOGRAD_4), 5: Transformed(FC_WINOGRAD_5),
             6: Transformed(FC_WINOGRAD_6)}
+FFT = {16: Transformed(FC_FFT_16), 32: Transformed(FC_FFT_32), 64: Transformed(FC_FFT_64),
+       128: Transformed(FC_FFT_128)}
