@@ -1,7 +1,7 @@
 """The packed product: five loops around the register tile (csrc/kernels/tile.c), after Goto and van de
 Geijn, "Anatomy of high-performance matrix multiplication" (2008), with the paths for small and narrow
 shapes that need no packing. Called by the compiled face fastconv/products.pyx; macro_kernel also by
-im2col.pyx.
+im2col.pyx, product_here by linear.pyx.
 
     for jc in n by NC            a block of B, KC x NC, is packed in strips of NR columns: L3, by all threads
       for pc in k by KC          a strip, KC x NR, stays in L1 while the rows of a block of A pass it
@@ -100,6 +100,35 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
                 c + ir * c_row + jr * size, c_row, cols, &s)
             ir += rows
     # end: for jr, for ir
+
+
+# A chunk's own product packs so many columns of B at a time: 256 KB of floats with KC, half of Zen 3's L2.
+cdef enum:
+    COLUMNS_HERE = 64
+
+cdef size_t product_bytes(const fc_kernels *kernels, Py_ssize_t k) noexcept nogil:
+    """Scratch of product_here."""
+    return COLUMNS_HERE // kernels.NR * (balanced(k, KC) * kernels.NR * kernels.itemsize + STRIP_GAP)
+
+
+cdef void product_here(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+                       const char *a, Py_ssize_t a_row, Py_ssize_t a_col,          # IN
+                       const char *b, Py_ssize_t b_row, Py_ssize_t b_col, double beta,   # IN
+                       char *c, Py_ssize_t c_row, char *scratch) noexcept nogil:
+    """c = a @ b + beta * c on this thread: for chunks that are products themselves. The packed product's loops
+    without its threads; a is read in place."""
+    cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, kc = balanced(k, KC), jc, pc, cols, depth, strip
+    cdef fc_store store
+    store.alpha, store.row_bias, store.col_bias, store.relu = 1, NULL, NULL, 0
+    for jc from 0 <= jc < n by COLUMNS_HERE:
+        cols = least(COLUMNS_HERE, n - jc)
+        for pc from 0 <= pc < k by kc:
+            depth = least(kc, k - pc)
+            strip = depth * NR * size + STRIP_GAP
+            store.beta = beta if pc == 0 else 1
+            kernels.pack(depth, cols, b + pc * b_row + jc * b_col, b_row, b_col, scratch, NR * size, NR, strip)
+            macro_kernel(kernels, m, cols, depth, a + pc * a_col, a_row, a_col, scratch, NR * size, strip,
+                         c + jc * size, c_row, &store)
 
 
 cdef enum:
