@@ -3,30 +3,26 @@
 import numpy as np
 
 from fastconv import threads
-from fastconv._loops import pointwise as _pointwise
+from fastconv._loops import pointwise as _nest
 from fastconv._loops import softmax as _softmax
 from fastconv.arrays import as_array, check_out, check_same_dtype
 from fastconv.shapes import to_int
 
 
-def _pointwise_call(name, x, other, out, num_threads):
-    """out = f(x, other), for arrays of one shape, named in errors as the public functions name them."""
-    (x_name, x), (other_name, other) = x, other
-    x = as_array(x, x_name)
-    inputs = [(x_name, x)]
-    if other is not None:
-        other = as_array(other, other_name)
-        check_same_dtype(x_name, x, other_name, other)
-        if other.shape != x.shape:
-            raise ValueError(f"{x_name} and {other_name} must have one shape, got {x.shape} and {other.shape}")
-        inputs.append((other_name, other))
+def _pointwise(name, out, num_threads, **arguments):
+    """out = f(...) of one or two arrays of one shape, which are named as in the public function."""
+    inputs = [(argument, as_array(value, argument)) for argument, value in arguments.items()]
+    (first, x), (last, other) = inputs[0], inputs[-1]
+    check_same_dtype(first, x, last, other)
+    if other.shape != x.shape:
+        raise ValueError(f"{first} and {last} must have one shape, got {x.shape} and {other.shape}")
     team = threads.team_size(threads.ELEMENT_WORK * x.size, num_threads)
     if out is None:
         out = np.empty(x.shape, x.dtype)
     else:
-        check_out(out, x.shape, x.dtype, [(name, array) for name, array in inputs if array is not out])
-    contiguous = [None if array is None else np.ascontiguousarray(array) for array in (x, other)]
-    _pointwise.compiled(name, x.size, x.itemsize).run(*contiguous, None, out, team)
+        check_out(out, x.shape, x.dtype, [(argument, array) for argument, array in inputs if array is not out])
+    nest = _nest.compiled(name, x.size, x.itemsize)
+    nest.run(np.ascontiguousarray(x), np.ascontiguousarray(other), None, out, team)
     return out
 
 
@@ -35,23 +31,23 @@ def relu(x, *, out=None, num_threads=None):
 
     out: a C-contiguous array for the result; it may be x itself. num_threads: at most so many.
     Raises TypeError for types and dtypes, ValueError for an out that does not fit."""
-    return _pointwise_call("relu", ("x", x), ("", None), out, num_threads)
+    return _pointwise("relu", out, num_threads, x=x)
 
 
 def relu_grad(grad, y, *, out=None, num_threads=None):
     """The gradient of relu's argument: grad where y = relu(x) is not 0, else 0. One shape and dtype; errors as
     relu's."""
-    return _pointwise_call("relu_grad", ("grad", grad), ("y", y), out, num_threads)
+    return _pointwise("relu_grad", out, num_threads, grad=grad, y=y)
 
 
 def sigmoid(x, *, out=None, num_threads=None):
     """1 / (1 + exp(-x)), element by element. Parameters and errors as relu's."""
-    return _pointwise_call("sigmoid", ("x", x), ("", None), out, num_threads)
+    return _pointwise("sigmoid", out, num_threads, x=x)
 
 
 def sigmoid_grad(grad, y, *, out=None, num_threads=None):
     """The gradient of sigmoid's argument, grad * y * (1 - y) for y = sigmoid(x). Errors as relu_grad's."""
-    return _pointwise_call("sigmoid_grad", ("grad", grad), ("y", y), out, num_threads)
+    return _pointwise("sigmoid_grad", out, num_threads, grad=grad, y=y)
 
 
 def _check_axis(axis, array, name):

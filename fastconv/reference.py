@@ -194,7 +194,7 @@ def _spread(shares, input_shape, kernel_size, stride, padding, layout):
     cols = np.moveaxis(shares, (1, 2, 3, 4, 0), (0, 3, 1, 2, 4))
     if layout == "NHWC":
         cols = np.moveaxis(cols, 3, 4)
-    cols = cols.reshape(cols.shape[0] * cols.shape[1] * cols.shape[2], -1)
+    cols = cols.reshape(np.prod(cols.shape[:3], dtype=int), np.prod(cols.shape[3:], dtype=int))
     stride = kernel if stride is None else stride
     return col2im(cols, input_shape, kernel, stride=stride, padding=padding, layout=layout)
 

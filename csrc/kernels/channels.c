@@ -6,8 +6,8 @@
  *
  * Called by fastconv/_loops/batch_norm.pyx and response_norm.pyx. */
 
-static void covariance(intptr_t rows, intptr_t n, const void *a, const void *ca, const void *b, const void *cb,
-                       void *sum) {
+static void covariance(intptr_t rows, intptr_t n, const void *a, const void *ca, const void *b,
+                       const void *cb, void *sum) {
     const intptr_t row = n * (intptr_t)sizeof(real);
     for (intptr_t c = 0; c < n; c += LANES) {
         const intptr_t lanes = n - c < LANES ? n - c : LANES, at = c * (intptr_t)sizeof(real);
@@ -21,15 +21,18 @@ static void covariance(intptr_t rows, intptr_t n, const void *a, const void *ca,
     }
 }
 
-static void combine(intptr_t rows, intptr_t n, const void *a, const void *ca, const void *b, const void *cb,
-                    const void *d, void *y) {
+static void combine(intptr_t rows, intptr_t n, const void *a, const void *ca, const void *b,
+                    const void *cb, const void *d, void *y) {
     const intptr_t row = n * (intptr_t)sizeof(real);
     for (intptr_t i = 0; i < rows; i++)
         for (intptr_t c = 0; c < n; c += LANES) {
             const intptr_t lanes = n - c < LANES ? n - c : LANES, at = c * (intptr_t)sizeof(real);
             vec v = load_upto((const char *)d + at, lanes);
-            v += load_upto((const char *)a + i * row + at, lanes) * load_upto((const char *)ca + at, lanes);
-            if (b) v += load_upto((const char *)b + i * row + at, lanes) * load_upto((const char *)cb + at, lanes);
+            v += load_upto((const char *)a + i * row + at, lanes) *
+                 load_upto((const char *)ca + at, lanes);
+            if (b)
+                v += load_upto((const char *)b + i * row + at, lanes) *
+                     load_upto((const char *)cb + at, lanes);
             store_upto((char *)y + i * row + at, v, lanes);
         }
 }
@@ -56,15 +59,16 @@ static void response_norm(intptr_t n, intptr_t size, double scale, double beta, 
     for (intptr_t c = 0; c < n; c += LANES) {
         const intptr_t lanes = n - c < LANES ? n - c : LANES;
         const vec d = (real)k + (real)scale * window(size, square + c, lanes);
-        const vec v = load_upto((const char *)x + c * bytes, lanes) * exponential((real)-beta * logarithm(d));
+        const vec v =
+            load_upto((const char *)x + c * bytes, lanes) * exponential((real)-beta * logarithm(d));
         store_upto((char *)y + c * bytes, v, lanes);
     }
 }
 
 /* dx[c] = g[c] / d[c]**beta - 2 * scale * beta * x[c] * sum over the windows that hold c of g * x / d**(beta + 1).
  * scratch: 3 * n + 2 * size items. */
-static void response_norm_grad(intptr_t n, intptr_t size, double scale, double beta, double k, const void *x,
-                               const void *grad, void *scratch, void *dx) {
+static void response_norm_grad(intptr_t n, intptr_t size, double scale, double beta, double k,
+                               const void *x, const void *grad, void *scratch, void *dx) {
     const intptr_t bytes = sizeof(real);
     real *square = scratch, *share = square + n + size, *power = share + n + size;
     memset(square, 0, 2 * (n + size) * bytes);

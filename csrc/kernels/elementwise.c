@@ -11,7 +11,8 @@
 #define EXP_HIGH 90.f
 #define EXP_DEGREE 7
 #define LOG_TERMS 5
-#define LN2_HIGH 0x1.63p-1f /* few digits, so that its multiples are exact; LN2_HIGH + LN2_LOW is log(2) */
+#define LN2_HIGH \
+    0x1.63p-1f /* few digits, so that its multiples are exact; LN2_HIGH + LN2_LOW is log(2) */
 #define LN2_LOW -0x1.bd0106p-13f
 #else
 #define MANTISSA 52
@@ -36,8 +37,8 @@ INLINE vec exponential(vec x) {
     const vec shifted = x * (real)1.44269504088896340736 + TO_INTEGER, n = shifted - TO_INTEGER;
     const vec_index whole = (vec_index)shifted - (vec_index)broadcast(TO_INTEGER), half = whole >> 1;
     const vec r = x - n * LN2_HIGH - n * LN2_LOW;
-    static const real factorial[] = {1, 1, 2, 6, 24, 120, 720, 5040, 40320, 362880, 3628800, 39916800, 479001600,
-                                     (real)6227020800.};
+    static const real factorial[] = {
+        1, 1, 2, 6, 24, 120, 720, 5040, 40320, 362880, 3628800, 39916800, 479001600, (real)6227020800.};
     vec sum = broadcast(1 / factorial[EXP_DEGREE]);
 #pragma GCC unroll 16
     for (int k = EXP_DEGREE - 1; k >= 0; k--) sum = sum * r + 1 / factorial[k];
@@ -57,17 +58,17 @@ INLINE vec logarithm(vec x) {
     return exponent * LN2_HIGH + (exponent * LN2_LOW + 2 * t * sum);
 }
 
-#define MAP(name, value)                                                                            \
-    static void name(intptr_t n, const void *a, const void *b, double s, void *y) {                 \
-        const vec scalar = broadcast((real)s);                                                      \
-        (void)scalar;                                                                               \
-        for (intptr_t j = 0; j < n; j += LANES) {                                                   \
-            const intptr_t lanes = n - j < LANES ? n - j : LANES, at = j * (intptr_t)sizeof(real);  \
-            const vec p = load_upto((const char *)a + at, lanes);                                   \
-            const vec q = b ? load_upto((const char *)b + at, lanes) : p;                           \
-            (void)q;                                                                                \
-            store_upto((char *)y + at, value, lanes);                                               \
-        }                                                                                           \
+#define MAP(name, value)                                                                           \
+    static void name(intptr_t n, const void *a, const void *b, double s, void *y) {                \
+        const vec scalar = broadcast((real)s);                                                     \
+        (void)scalar;                                                                              \
+        for (intptr_t j = 0; j < n; j += LANES) {                                                  \
+            const intptr_t lanes = n - j < LANES ? n - j : LANES, at = j * (intptr_t)sizeof(real); \
+            const vec p = load_upto((const char *)a + at, lanes);                                  \
+            const vec q = b ? load_upto((const char *)b + at, lanes) : p;                          \
+            (void)q;                                                                               \
+            store_upto((char *)y + at, value, lanes);                                              \
+        }                                                                                          \
     }
 MAP(relu, rectified(p))
 MAP(relu_grad, (vec)((vec_index)p & ~(q <= 0)))
@@ -76,9 +77,10 @@ MAP(sigmoid_grad, p * q * (1 - q))
 MAP(add, p + q)
 MAP(scaled_difference, (p - q) * scalar)
 MAP(exp_minus, exponential(p - scalar))
-MAP(softmax_grad, q * (p - scalar))
+MAP(softmax_grad, q *(p - scalar))
 #undef MAP
-#define MAP_TABLE {relu, relu_grad, sigmoid, sigmoid_grad, add, scaled_difference, exp_minus, softmax_grad}
+#define MAP_TABLE \
+    {relu, relu_grad, sigmoid, sigmoid_grad, add, scaled_difference, exp_minus, softmax_grad}
 
 /* The largest of n numbers, NaN left out; -inf if there is none. */
 static double largest(intptr_t n, const void *a) {
@@ -107,12 +109,14 @@ INLINE uint64_t mixed(uint64_t z) {
 
 /* Element i of an image is dropped with probability p, by a hash of (seed, step, image, i): whoever computes the
  * mask again gets the same, and no two threads share a state. */
-static void dropout(intptr_t n, uint64_t seed, uint64_t step, uint64_t image, double p, const void *x, void *y) {
+static void dropout(intptr_t n, uint64_t seed, uint64_t step, uint64_t image, double p, const void *x,
+                    void *y) {
     const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15), threshold = (uint64_t)(p * 0x1p32);
     const uint64_t key = mixed(mixed(mixed(seed + golden) + step) + image);
     const real kept = (real)(1 / (1 - p));
     for (intptr_t i = 0; i < n; i++) {
         const int keep = mixed(key + (uint64_t)i * golden) >> 32 >= threshold;
-        store1((char *)y + i * sizeof(real), keep ? kept * load1((const char *)x + i * sizeof(real)) : 0);
+        store1((char *)y + i * sizeof(real),
+               keep ? kept * load1((const char *)x + i * sizeof(real)) : 0);
     }
 }

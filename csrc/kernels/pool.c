@@ -8,13 +8,13 @@
  *
  * dx is addressed as x. Called by fastconv/_loops/pooling.pyx. */
 
-#define EACH_VECTOR(pixels, channels)                   \
-    for (intptr_t i = 0; i < pixels; i++)               \
+#define EACH_VECTOR(pixels, channels)                         \
+    for (intptr_t i = 0; i < pixels; i++)                     \
         for (intptr_t c = 0, lanes; c < channels; c += LANES) \
             if (lanes = channels - c < LANES ? channels - c : LANES, 1)
 
-static void max_pool(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap, const void *x,
-                     intptr_t x_step, void *y, intptr_t y_step) {
+static void max_pool(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
+                     const void *x, intptr_t x_step, void *y, intptr_t y_step) {
     EACH_VECTOR(pixels, channels) {
         const char *at = (const char *)x + i * x_step + c * sizeof(real);
         vec best = load_upto(at + tap[0], lanes);
@@ -26,8 +26,8 @@ static void max_pool(intptr_t pixels, intptr_t channels, intptr_t taps, const in
     }
 }
 
-static void mean_pool(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap, const void *x,
-                      intptr_t x_step, intptr_t count, void *y, intptr_t y_step) {
+static void mean_pool(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
+                      const void *x, intptr_t x_step, intptr_t count, void *y, intptr_t y_step) {
     EACH_VECTOR(pixels, channels) {
         const char *at = (const char *)x + i * x_step + c * sizeof(real);
         vec sum = load_upto(at + tap[0], lanes);
@@ -36,8 +36,9 @@ static void mean_pool(intptr_t pixels, intptr_t channels, intptr_t taps, const i
     }
 }
 
-static void max_pool_grad(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap, const void *x,
-                          intptr_t x_step, const void *grad, intptr_t grad_step, void *dx) {
+static void max_pool_grad(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
+                          const void *x, intptr_t x_step, const void *grad, intptr_t grad_step,
+                          void *dx) {
     EACH_VECTOR(pixels, channels) {
         const intptr_t from = i * x_step + c * (intptr_t)sizeof(real);
         const char *at = (const char *)x + from;
@@ -59,11 +60,14 @@ static void max_pool_grad(intptr_t pixels, intptr_t channels, intptr_t taps, con
 }
 
 static void mean_pool_grad(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
-                           const void *grad, intptr_t grad_step, intptr_t count, void *dx, intptr_t x_step) {
+                           const void *grad, intptr_t grad_step, intptr_t count, void *dx,
+                           intptr_t x_step) {
     EACH_VECTOR(pixels, channels) {
         char *at = (char *)dx + i * x_step + c * sizeof(real);
-        const vec g = load_upto((const char *)grad + i * grad_step + c * sizeof(real), lanes) / (real)count;
-        for (intptr_t t = 0; t < taps; t++) store_upto(at + tap[t], load_upto(at + tap[t], lanes) + g, lanes);
+        const vec g =
+            load_upto((const char *)grad + i * grad_step + c * sizeof(real), lanes) / (real)count;
+        for (intptr_t t = 0; t < taps; t++)
+            store_upto(at + tap[t], load_upto(at + tap[t], lanes) + g, lanes);
     }
 }
 #undef EACH_VECTOR

@@ -102,13 +102,15 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
     # end: for jr, for ir
 
 
-# A chunk's own product packs so many columns of B at a time: 256 KB of floats with KC, half of Zen 3's L2.
+# A chunk's own product packs a block of B of 256 KB of floats at a time, half of Zen 3's L2: square, so that B is read
+# in runs of a KB whichever way it lies, and multiplies it with MC rows of A at a time, so that C is too.
 cdef enum:
-    COLUMNS_HERE = 64
+    COLUMNS_HERE = 256
+    DEPTH_HERE = 256
 
 cdef size_t product_bytes(const fc_kernels *kernels, Py_ssize_t k) noexcept nogil:
     """Scratch of product_here."""
-    return COLUMNS_HERE // kernels.NR * (balanced(k, KC) * kernels.NR * kernels.itemsize + STRIP_GAP)
+    return COLUMNS_HERE // kernels.NR * (balanced(k, DEPTH_HERE) * kernels.NR * kernels.itemsize + STRIP_GAP)
 
 
 cdef void product_here(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
@@ -117,7 +119,7 @@ cdef void product_here(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
                        char *c, Py_ssize_t c_row, char *scratch) noexcept nogil:
     """c = a @ b + beta * c on this thread: for chunks that are products themselves. The packed product's loops
     without its threads; a is read in place."""
-    cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, kc = balanced(k, KC), jc, pc, cols, depth, strip
+    cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, kc = balanced(k, DEPTH_HERE), jc, pc, ic, cols, depth, strip
     cdef fc_store store
     store.alpha, store.row_bias, store.col_bias, store.relu = 1, NULL, NULL, 0
     for jc from 0 <= jc < n by COLUMNS_HERE:
@@ -127,8 +129,9 @@ cdef void product_here(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
             strip = depth * NR * size + STRIP_GAP
             store.beta = beta if pc == 0 else 1
             kernels.pack(depth, cols, b + pc * b_row + jc * b_col, b_row, b_col, scratch, NR * size, NR, strip)
-            macro_kernel(kernels, m, cols, depth, a + pc * a_col, a_row, a_col, scratch, NR * size, strip,
-                         c + jc * size, c_row, &store)
+            for ic from 0 <= ic < m by MC:
+                macro_kernel(kernels, least(MC, m - ic), cols, depth, a + ic * a_row + pc * a_col, a_row, a_col,
+                             scratch, NR * size, strip, c + ic * c_row + jc * size, c_row, &store)
 
 
 cdef enum:

@@ -5,18 +5,21 @@
     linear_weight_grad     dw[o, k] (+)= sum_i grad[i, o] * x[i, k]
 
 With few rows it is the weights that cost, so they are read once, as they lie: by dot products along k, or row by row
-into the result. More rows go through the register tile; a chunk packs the block of the second matrix that no other
-chunk needs. A chunk is a block of columns of the result, or a panel of rows of dw, cut by shape alone."""
+into the result. More rows go through the register tile; a chunk packs the columns of the second matrix that no other
+chunk needs. A chunk is a block of columns of the result, or, with few rows, a panel of rows of dw, cut by shape alone."""
 from fastconv._loops.cut cimport ceil_div, least
 from fastconv._loops.gemm cimport product_bytes, product_here
 from fastconv._loops.kernels cimport fc_kernels, kernels_for
 from fastconv._loops.team cimport Operands, chunk_function, compile
 
-# FEW_ROWS as DOT_ROWS of gemm.pyx. Columns of a chunk: of y so many that dot products share x, of dx whole pages of a
+# FEW_ROWS is DOT_ROWS of gemm.pyx, and right for the gradients too: 8 rows of AlexNet's 9216 x 4096 layer took 30 and
+# 28 ms for dx and dw, 48 and 55 by the tile (Zen 3, 2026-11). Columns of a chunk: TILED of
+# every product that packs; of dot products so many that a chunk is worth its start; of dx a whole number of pages of a
 # row, which is what the prefetchers like. PANEL_BYTES of dw stay in L2 while they are added up.
 cdef enum:
     FEW_ROWS = 8
-    Y_COLUMNS = 64
+    TILED_COLUMNS = 256
+    DOT_COLUMNS = 64
     DX_COLUMNS = 2048
     ROWS_IN_L2 = 16
     PANEL_BYTES = 256 << 10
@@ -24,8 +27,8 @@ cdef enum:
 cdef struct Linear:
     const fc_kernels *kernels
     Py_ssize_t rows, n_in, n_out
-    Py_ssize_t columns, panel     # of a chunk: columns of y or dx, rows of dw
-    bint accumulate
+    Py_ssize_t columns            # of a chunk; of dw with few rows it is rows of weights
+    bint tiled, accumulate
 
 
 cdef void linear_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -39,7 +42,7 @@ cdef void linear_chunk(const void *problem, const Operands *at, Py_ssize_t index
             p.kernels.scale(n, 0, y + i * y_row)
         else:
             p.kernels.pack(1, n, at.bias + first * size, 0, size, y + i * y_row, 0, n, 0)
-    if p.rows > FEW_ROWS:
+    if p.tiled:
         product_here(p.kernels, p.rows, n, p.n_in, at.x, x_row, size, weights, size, x_row, 1, y, y_row, scratch)
         return
     for j from 0 <= j < n by 4:
@@ -55,7 +58,7 @@ cdef void input_grad_chunk(const void *problem, const Operands *at, Py_ssize_t i
     cdef char *dx = at.y + first * size
     for i in range(p.rows):
         p.kernels.scale(n, 0, dx + i * w_row)
-    if p.rows > FEW_ROWS:
+    if p.tiled:
         product_here(p.kernels, p.rows, n, p.n_out, at.x, grad_row, size, weights, w_row, size, 1, dx, w_row, scratch)
         return
     for k from 0 <= k < p.n_out by ROWS_IN_L2:
@@ -66,50 +69,53 @@ cdef void input_grad_chunk(const void *problem, const Operands *at, Py_ssize_t i
 
 cdef void weight_grad_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Linear *p = <const Linear *>problem
-    cdef Py_ssize_t size = p.kernels.itemsize, first = index * p.panel, m = least(p.panel, p.n_out - first), o
+    cdef Py_ssize_t size = p.kernels.itemsize, first = index * p.columns, n, o
     cdef Py_ssize_t grad_row = p.n_out * size, row = p.n_in * size
-    cdef const char *grad = at.weights + first * size
-    cdef char *dw = at.y + first * row
-    if not p.accumulate:
-        p.kernels.scale(m * p.n_in, 0, dw)
-    if p.rows > FEW_ROWS:
-        product_here(p.kernels, m, p.n_in, p.rows, grad, size, grad_row, at.x, row, size, 1, dw, row, scratch)
+    if p.tiled:
+        n = least(p.columns, p.n_in - first)
+        product_here(p.kernels, p.n_out, n, p.rows, at.weights, size, grad_row, at.x + first * size, row, size,
+                     1 if p.accumulate else 0, at.y + first * size, row, scratch)
         return
-    for o in range(m):
-        p.kernels.axpy(p.rows, p.n_in, 1, grad + o * size, grad_row, at.x, row, dw + o * row)
+    for o in range(first, least(first + p.columns, p.n_out)):
+        if not p.accumulate:
+            p.kernels.scale(p.n_in, 0, at.y + o * row)
+        p.kernels.axpy(p.rows, p.n_in, 1, at.weights + o * size, grad_row, at.x, row, at.y + o * row)
 
 
-cpdef Py_ssize_t panel_rows(Py_ssize_t n_in, Py_ssize_t itemsize):
-    """Rows of dw that one chunk of linear_weight_grad computes."""
+def panel_rows(Py_ssize_t n_in, Py_ssize_t itemsize):
+    """Rows of dw that one chunk of linear_weight_grad computes for up to FEW_ROWS rows of x."""
     return max(1, PANEL_BYTES // max(1, n_in * itemsize))
 
 
-cdef compile_linear(chunk_function chunk, Linear *p, Py_ssize_t width, Py_ssize_t unit, Py_ssize_t k):
-    """A chunk for each `unit` of `width`; k is the length of the sum that the tile forms."""
-    cdef bint packs = p.rows > FEW_ROWS
-    return compile(p, sizeof(p[0]), chunk, ceil_div(width, unit), product_bytes(p.kernels, k) if packs else 0)
+cdef Linear problem_of(Py_ssize_t rows, Py_ssize_t n_in, Py_ssize_t n_out, Py_ssize_t itemsize, Py_ssize_t columns):
+    """`columns` are those of a chunk where rows are few."""
+    cdef Linear p
+    p.kernels, p.rows, p.n_in, p.n_out, p.accumulate = kernels_for(itemsize), rows, n_in, n_out, False
+    p.tiled = rows > FEW_ROWS
+    p.columns = TILED_COLUMNS if p.tiled else columns
+    return p
+
+
+cdef compile_linear(chunk_function chunk, const Linear *p, Py_ssize_t width, Py_ssize_t k):
+    """Chunks over `width`; k is the length of the sums."""
+    return compile(p, sizeof(p[0]), chunk, ceil_div(width, p.columns), product_bytes(p.kernels, k) if p.tiled else 0)
 
 
 def linear(Py_ssize_t rows, Py_ssize_t n_in, Py_ssize_t n_out, Py_ssize_t itemsize):
     """x (rows, n_in), weights (n_out, n_in), bias (n_out) or none, y (rows, n_out)."""
-    cdef Linear p
-    p.kernels, p.rows, p.n_in, p.n_out = kernels_for(itemsize), rows, n_in, n_out
-    p.columns = Y_COLUMNS
-    return compile_linear(linear_chunk, &p, n_out, p.columns, n_in)
+    cdef Linear p = problem_of(rows, n_in, n_out, itemsize, DOT_COLUMNS)
+    return compile_linear(linear_chunk, &p, n_out, n_in)
 
 
 def linear_input_grad(Py_ssize_t rows, Py_ssize_t n_in, Py_ssize_t n_out, Py_ssize_t itemsize):
     """x is the gradient (rows, n_out), weights (n_out, n_in), y becomes dx (rows, n_in)."""
-    cdef Linear p
-    p.kernels, p.rows, p.n_in, p.n_out = kernels_for(itemsize), rows, n_in, n_out
-    p.columns = DX_COLUMNS if rows <= FEW_ROWS else Y_COLUMNS
-    return compile_linear(input_grad_chunk, &p, n_in, p.columns, n_out)
+    cdef Linear p = problem_of(rows, n_in, n_out, itemsize, DX_COLUMNS)
+    return compile_linear(input_grad_chunk, &p, n_in, n_out)
 
 
 def linear_weight_grad(Py_ssize_t rows, Py_ssize_t n_in, Py_ssize_t n_out, Py_ssize_t itemsize,
                        bint accumulate=False):
     """x (rows, n_in), weights are the gradient (rows, n_out), y becomes dw (n_out, n_in), or has it added."""
-    cdef Linear p
-    p.kernels, p.rows, p.n_in, p.n_out = kernels_for(itemsize), rows, n_in, n_out
-    p.panel, p.accumulate = panel_rows(n_in, itemsize), accumulate
-    return compile_linear(weight_grad_chunk, &p, n_out, p.panel, rows)
+    cdef Linear p = problem_of(rows, n_in, n_out, itemsize, panel_rows(n_in, itemsize))
+    p.accumulate = accumulate
+    return compile_linear(weight_grad_chunk, &p, n_in if p.tiled else n_out, rows)

@@ -40,8 +40,10 @@ cdef struct Dropout:
 cdef void pointwise_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Pointwise *p = <const Pointwise *>problem
     cdef Py_ssize_t first = index * p.block, start = first * p.kernels.itemsize
-    p.kernels.map[p.slot](least(p.block, p.n - first), at.x + start,
-                          NULL if at.weights == NULL else at.weights + start, 0, at.y + start)
+    cdef const char *weights = at.weights
+    if weights != NULL:
+        weights += start
+    p.kernels.map[p.slot](least(p.block, p.n - first), at.x + start, weights, 0, at.y + start)
 
 
 def compiled(str name, Py_ssize_t n, Py_ssize_t itemsize):
