@@ -81,7 +81,7 @@ def test_softmax_at_the_edges(isa):
     assert fc.softmax(np.zeros((0, 5))).shape == (0, 5)
 
 
-@pytest.mark.parametrize("function", UNARY + (fc.softmax,), ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", (*UNARY, fc.softmax), ids=lambda f: f.__name__)
 @pytest.mark.parametrize("memory", MEMORY)
 def test_any_memory_layout(function, memory):
     x = reals((5, 6, 7), 1, np.float32)

@@ -2,7 +2,7 @@
  *
  *   covariance   sum[c] += sum_i (a[i][c] - ca[c]) * (b[i][c] - cb[c]); a missing ca is 0
  *   combine      y[i][c] = a[i][c] * ca[c] + b[i][c] * cb[c] + d[c]; a missing b is 0; y may be a or b
- *   response_norm, response_norm_grad      one pixel's channels, each divided by a power of its neighbours' squares
+ *   response_norm, response_norm_grad      each channel of a pixel over a power of its neighbours' squares
  *
  * Called by fastconv/_loops/batch_norm.pyx and response_norm.pyx. */
 
@@ -44,7 +44,7 @@ INLINE vec window(intptr_t size, const real *row, intptr_t lanes) {
     return sum;
 }
 
-/* y = x / d**beta, d[c] = k + scale * (sum of the squares of `size` channels, size / 2 of them before c).
+/* y = x / d**beta, d[c] = k + scale * (the squares of `size` channels, size / 2 of them before c, together).
  * scratch: n + size - 1 items. */
 static void response_norm(intptr_t n, intptr_t size, double scale, double beta, double k, const void *x,
                           void *scratch, void *y) {
@@ -65,7 +65,7 @@ static void response_norm(intptr_t n, intptr_t size, double scale, double beta, 
     }
 }
 
-/* dx[c] = g[c] / d[c]**beta - 2 * scale * beta * x[c] * sum over the windows that hold c of g * x / d**(beta + 1).
+/* dx[c] = g[c] / d[c]**beta - 2 * scale * beta * x[c] * (sum of g * x / d**(beta + 1) where the window holds c).
  * scratch: 3 * n + 2 * size items. */
 static void response_norm_grad(intptr_t n, intptr_t size, double scale, double beta, double k,
                                const void *x, const void *grad, void *scratch, void *dx) {

@@ -1,7 +1,6 @@
-/* Functions of single elements, y[i] = f(a[i], b[i], s) for i < n (map[FC_...], in the order of kernels.h), the
- * largest of a row, and dropout. y may be a or b. Called by pointwise.pyx and softmax.pyx of fastconv/_loops.
- *
- * exp and log are written out on vectors: libm's are called element by element. */
+/* Functions of single elements, y[i] = f(a[i], b[i], s) for i < n, in the order of the FC_ names in kernels.h;
+ * the largest of a row; and dropout. y may be a or b. Called by pointwise.pyx and softmax.pyx of
+ * fastconv/_loops. exp and log are written out on vectors: libm's take one element at a time. */
 
 #if FC_REAL_BYTES == 4
 #define MANTISSA 23
@@ -29,8 +28,8 @@
 /* 2**n, n an integer between the exponents of the smallest and of the largest normal number. */
 INLINE vec power_of_two(vec_index n) { return (vec)((n + BIAS) << MANTISSA); }
 
-/* exp(x) = 2**n * exp(r) with |r| <= log(2) / 2, where Taylor's polynomial ends below an eighth of a unit in the last
- * place. 2**n goes in as two factors, since it may lie outside the normal numbers. NaN stays NaN. */
+/* exp(x) = 2**n * exp(r) with |r| <= log(2) / 2, where what Taylor's polynomial leaves out is below an eighth of
+ * a unit in the last place. 2**n is two factors, since it may be no normal number. NaN stays NaN. */
 INLINE vec exponential(vec x) {
     x = where(x < EXP_LOW, broadcast(EXP_LOW), x);
     x = where(x > EXP_HIGH, broadcast(EXP_HIGH), x);
@@ -45,8 +44,8 @@ INLINE vec exponential(vec x) {
     return sum * power_of_two(half) * power_of_two(whole - half);
 }
 
-/* log(x) = n * log(2) + log(m), m between the roots of 1/2 and of 2, by the series of 2 * atanh((m - 1) / (m + 1)).
- * x is positive, normal and finite. */
+/* log(x) = n * log(2) + log(m) with m between the roots of 1/2 and of 2, by the series of 2 * atanh(t),
+ * t = (m - 1) / (m + 1). x is positive, normal and finite. */
 INLINE vec logarithm(vec x) {
     const vec root = broadcast((real)0.70710678118654752440);
     const vec_index n = ((vec_index)x - (vec_index)root) >> MANTISSA;
@@ -100,15 +99,15 @@ static double largest(intptr_t n, const void *a) {
     return most;
 }
 
-/* The finaliser of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014). */
+/* The finaliser of SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014. */
 INLINE uint64_t mixed(uint64_t z) {
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
     return z ^ (z >> 31);
 }
 
-/* Element i of an image is dropped with probability p, by a hash of (seed, step, image, i): whoever computes the
- * mask again gets the same, and no two threads share a state. */
+/* Element i of an image is dropped with probability p, by a hash of (seed, step, image, i): whoever computes
+ * the mask again gets the same, and no two threads share a state. */
 static void dropout(intptr_t n, uint64_t seed, uint64_t step, uint64_t image, double p, const void *x,
                     void *y) {
     const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15), threshold = (uint64_t)(p * 0x1p32);

@@ -1,5 +1,5 @@
-/* A row of pooling, channels last, vectors over channels: x(i, t) lies at x + i*x_step + tap[t], i < pixels, and the
- * caller lists the taps that lie inside the image.
+/* A row of pooling, channels last, vectors over channels: x(i, t) lies at x + i*x_step + tap[t], i < pixels, and
+ * the caller lists the taps that lie inside the image.
  *
  *   max_pool         y[i] = the largest x(i, t), the first of equals; a NaN is larger than all
  *   mean_pool        y[i] = (sum over t of x(i, t)) / count

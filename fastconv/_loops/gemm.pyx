@@ -102,8 +102,8 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
     # end: for jr, for ir
 
 
-# A chunk's own product packs a block of B of 256 KB of floats at a time, half of Zen 3's L2: square, so that B is read
-# in runs of a KB whichever way it lies, and multiplies it with MC rows of A at a time, so that C is too.
+# A chunk's own product packs 256 KB of B (floats) at a time, half of Zen 3's L2: square, so that B is read in runs of
+# a KB whichever way it lies, and multiplies it with MC rows of A at a time, so that C is, too.
 cdef enum:
     COLUMNS_HERE = 256
     DEPTH_HERE = 256
@@ -119,7 +119,8 @@ cdef void product_here(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
                        char *c, Py_ssize_t c_row, char *scratch) noexcept nogil:
     """c = a @ b + beta * c on this thread: for chunks that are products themselves. The packed product's loops
     without its threads; a is read in place."""
-    cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, kc = balanced(k, DEPTH_HERE), jc, pc, ic, cols, depth, strip
+    cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, kc = balanced(k, DEPTH_HERE)
+    cdef Py_ssize_t jc, pc, ic, cols, depth, strip
     cdef fc_store store
     store.alpha, store.row_bias, store.col_bias, store.relu = 1, NULL, NULL, 0
     for jc from 0 <= jc < n by COLUMNS_HERE:

@@ -6,7 +6,7 @@
 
 With few rows it is the weights that cost, so they are read once, as they lie: by dot products along k, or row by row
 into the result. More rows go through the register tile; a chunk packs the columns of the second matrix that no other
-chunk needs. A chunk is a block of columns of the result, or, with few rows, a panel of rows of dw, cut by shape alone."""
+chunk needs. A chunk is a block of columns of the result or, with few rows, a panel of rows of dw; cut by shape."""
 from fastconv._loops.cut cimport ceil_div, least
 from fastconv._loops.gemm cimport product_bytes, product_here
 from fastconv._loops.kernels cimport fc_kernels, kernels_for
