@@ -13,7 +13,7 @@ cdef int gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, double alpha,
               const char *a, Py_ssize_t a_row, Py_ssize_t a_col,
               const char *b, Py_ssize_t b_row, Py_ssize_t b_col, double beta,
               char *c, Py_ssize_t c_row, Py_ssize_t itemsize, const Blocks *wanted, int team) except -1
-cdef size_t product_bytes(const fc_kernels *kernels, Py_ssize_t k) noexcept nogil
+cdef size_t product_bytes(const fc_kernels *kernels) noexcept nogil
 cdef void product_here(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
                        const char *a, Py_ssize_t a_row, Py_ssize_t a_col,
                        const char *b, Py_ssize_t b_row, Py_ssize_t b_col, double beta,

@@ -12,15 +12,15 @@ from fastconv._loops.gemm cimport product_bytes, product_here
 from fastconv._loops.kernels cimport fc_kernels, kernels_for
 from fastconv._loops.team cimport Operands, chunk_function, compile
 
-# FEW_ROWS is DOT_ROWS of gemm.pyx, and right for the gradients too: 8 rows of AlexNet's 9216 x 4096 layer took 30 and
-# 28 ms for dx and dw, 48 and 55 by the tile (Zen 3, 2026-11). Columns of a chunk: TILED of
-# every product that packs; of dot products so many that a chunk is worth its start; of dx a whole number of pages of a
-# row, which is what the prefetchers like. PANEL_BYTES of dw stay in L2 while they are added up.
+# FEW_ROWS is DOT_ROWS of gemm.pyx, and right for the gradients too (AlexNet's 9216 x 4096 layer, Zen 3, 2026-11).
+# Columns of a chunk: of y and dw strips of the tile; of dx two pages of a row: one row ran at 14 GB/s with one, 20 with
+# two.
+# PANEL_BYTES of dw stay in L2 while they are added up.
 cdef enum:
     FEW_ROWS = 8
-    TILED_COLUMNS = 256
-    DOT_COLUMNS = 64
+    Y_COLUMNS = 64
     DX_COLUMNS = 2048
+    DW_COLUMNS = 256
     ROWS_IN_L2 = 16
     PANEL_BYTES = 256 << 10
 
@@ -87,35 +87,28 @@ def panel_rows(Py_ssize_t n_in, Py_ssize_t itemsize):
     return max(1, PANEL_BYTES // max(1, n_in * itemsize))
 
 
-cdef Linear problem_of(Py_ssize_t rows, Py_ssize_t n_in, Py_ssize_t n_out, Py_ssize_t itemsize, Py_ssize_t columns):
-    """`columns` are those of a chunk where rows are few."""
+cdef compile_linear(chunk_function chunk, Py_ssize_t rows, Py_ssize_t n_in, Py_ssize_t n_out, Py_ssize_t itemsize,
+                    Py_ssize_t width, Py_ssize_t columns, bint accumulate=False):
+    """Chunks of so many columns of `width`."""
     cdef Linear p
-    p.kernels, p.rows, p.n_in, p.n_out, p.accumulate = kernels_for(itemsize), rows, n_in, n_out, False
-    p.tiled = rows > FEW_ROWS
-    p.columns = TILED_COLUMNS if p.tiled else columns
-    return p
-
-
-cdef compile_linear(chunk_function chunk, const Linear *p, Py_ssize_t width, Py_ssize_t k):
-    """Chunks over `width`; k is the length of the sums."""
-    return compile(p, sizeof(p[0]), chunk, ceil_div(width, p.columns), product_bytes(p.kernels, k) if p.tiled else 0)
+    p.kernels, p.rows, p.n_in, p.n_out, p.accumulate = kernels_for(itemsize), rows, n_in, n_out, accumulate
+    p.tiled, p.columns = rows > FEW_ROWS, columns
+    return compile(&p, sizeof(p), chunk, ceil_div(width, columns), product_bytes(p.kernels) if p.tiled else 0)
 
 
 def linear(Py_ssize_t rows, Py_ssize_t n_in, Py_ssize_t n_out, Py_ssize_t itemsize):
     """x (rows, n_in), weights (n_out, n_in), bias (n_out) or none, y (rows, n_out)."""
-    cdef Linear p = problem_of(rows, n_in, n_out, itemsize, DOT_COLUMNS)
-    return compile_linear(linear_chunk, &p, n_out, n_in)
+    return compile_linear(linear_chunk, rows, n_in, n_out, itemsize, n_out, Y_COLUMNS)
 
 
 def linear_input_grad(Py_ssize_t rows, Py_ssize_t n_in, Py_ssize_t n_out, Py_ssize_t itemsize):
     """x is the gradient (rows, n_out), weights (n_out, n_in), y becomes dx (rows, n_in)."""
-    cdef Linear p = problem_of(rows, n_in, n_out, itemsize, DX_COLUMNS)
-    return compile_linear(input_grad_chunk, &p, n_in, n_out)
+    return compile_linear(input_grad_chunk, rows, n_in, n_out, itemsize, n_in, DX_COLUMNS)
 
 
 def linear_weight_grad(Py_ssize_t rows, Py_ssize_t n_in, Py_ssize_t n_out, Py_ssize_t itemsize,
                        bint accumulate=False):
     """x (rows, n_in), weights are the gradient (rows, n_out), y becomes dw (n_out, n_in), or has it added."""
-    cdef Linear p = problem_of(rows, n_in, n_out, itemsize, panel_rows(n_in, itemsize))
-    p.accumulate = accumulate
-    return compile_linear(weight_grad_chunk, &p, n_in if p.tiled else n_out, rows)
+    if rows > FEW_ROWS:
+        return compile_linear(weight_grad_chunk, rows, n_in, n_out, itemsize, n_in, DW_COLUMNS, accumulate)
+    return compile_linear(weight_grad_chunk, rows, n_in, n_out, itemsize, n_out, panel_rows(n_in, itemsize), accumulate)
