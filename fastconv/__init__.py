@@ -6,6 +6,14 @@ from fastconv._loops.team import set_flush_denormals
 from fastconv.blocking import Blocking
 from fastconv.config import show_config
 from fastconv.convolution import col2im, conv2d, explain_conv2d, im2col
+from fastconv.gradients import (
+    conv2d_bias_grad,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+    conv_transpose2d,
+    conv_transpose2d_input_grad,
+    conv_transpose2d_weight_grad,
+)
 from fastconv.images import filter2d
 from fastconv.plan import Plan, plan_conv2d
 from fastconv.products import gemm, matmul
@@ -18,6 +26,12 @@ __all__ = [
     "Plan",
     "col2im",
     "conv2d",
+    "conv2d_bias_grad",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+    "conv_transpose2d",
+    "conv_transpose2d_input_grad",
+    "conv_transpose2d_weight_grad",
     "explain_conv2d",
     "filter2d",
     "filters",

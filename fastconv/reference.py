@@ -76,6 +76,82 @@ def conv2d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilati
     return y if layout == "NCHW" else np.moveaxis(y, 1, 3)
 
 
+def conv2d_input_grad(grad, weight, input_shape, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
+    """Each tap's share of grad, added to the pixels that the tap meets."""
+    N, C, *size = input_shape if layout == "NCHW" else (input_shape[i] for i in (0, 3, 1, 2))
+    grad, weight = _channels_first(grad, layout), _channels_first(weight, layout)
+    K, _, *kernel = weight.shape
+    sides, (P, Q), taps = _geometry(size, kernel, stride, padding, dilation)
+    grad = grad.reshape(N, groups, K // groups, P * Q)
+    x = np.zeros((N, C, *(i + sum(side) for i, side in zip(size, sides, strict=True))), np.result_type(grad, weight))
+    for (r, s), (rows, columns) in taps.items():
+        filters = weight[:, :, r, s].reshape(groups, K // groups, C // groups)
+        x[:, :, rows, columns] += (filters.swapaxes(1, 2) @ grad).reshape(N, C, P, Q)
+    x = x[:, :, sides[0][0] :, sides[1][0] :][:, :, : size[0], : size[1]]
+    return x if layout == "NCHW" else np.moveaxis(x, 1, 3)
+
+
+def conv2d_weight_grad(x, grad, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
+    """For each tap, grad times the pixels that the tap meets, summed over images and pixels."""
+    x, grad = _channels_first(x, layout), _channels_first(grad, layout)
+    (N, C, *size), K, kernel = x.shape, grad.shape[1], _pair(kernel_size)
+    sides, (P, Q), taps = _geometry(size, kernel, stride, padding, dilation)
+    x = np.pad(x, ((0, 0), (0, 0), *sides))
+    grad = grad.reshape(N, groups, K // groups, P * Q)
+    weight = np.zeros((K, C // groups, *kernel), np.result_type(x, grad))
+    for (r, s), (rows, columns) in taps.items():
+        pixels = x[:, :, rows, columns].reshape(N, groups, C // groups, P * Q)
+        weight[:, :, r, s] = (grad @ pixels.swapaxes(2, 3)).sum(0).reshape(K, C // groups)
+    return weight if layout == "NCHW" else np.moveaxis(weight, 1, 3)
+
+
+def conv2d_bias_grad(grad, *, layout="NCHW"):
+    """The sum over images and pixels."""
+    return _channels_first(grad, layout).sum((0, 2, 3))
+
+
+def conv_transpose2d(x, weight, bias=None, *, output_padding=0, stride=1, padding=0, dilation=1, groups=1,
+                     layout="NCHW"):  # fmt: skip
+    """The input gradient of a convolution whose output x could be, with output_padding more pixels at the end."""
+    x, weight = _channels_first(x, layout), _channels_first(weight, layout)
+    (N, C, *size), (_, K, *kernel) = x.shape, weight.shape
+    steps, dilations, more = _pair(stride), _pair(dilation), _pair(output_padding)
+    reach = tuple(d * (k - 1) for d, k in zip(dilations, kernel, strict=True))
+    sides = _sides(padding, reach)
+    whole = [(i - 1) * step + far + 1 + extra for i, step, far, extra in zip(size, steps, reach, more, strict=True)]
+    y = np.zeros((N, groups * K, *whole), np.result_type(x, weight))
+    x = x.reshape(N, groups, C // groups, -1)
+    for r, s in np.ndindex(*kernel):
+        filters = weight[:, :, r, s].reshape(groups, C // groups, K)
+        rows, columns = (
+            slice(tap * d, tap * d + (i - 1) * step + 1, step)
+            for tap, d, i, step in zip((r, s), dilations, size, steps, strict=True)
+        )
+        y[:, :, rows, columns] += (filters.swapaxes(1, 2) @ x).reshape(N, groups * K, *size)
+    y = y[:, :, sides[0][0] : whole[0] - sides[0][1], sides[1][0] : whole[1] - sides[1][1]]
+    if bias is not None:
+        y = y + bias[:, None, None]
+    return y if layout == "NCHW" else np.moveaxis(y, 1, 3)
+
+
+def _without_output_padding(grad, output_padding, layout):
+    more = _pair(output_padding)
+    height, width = (grad.shape[axis] for axis in ((2, 3) if layout == "NCHW" else (1, 2)))
+    rows, columns = slice(height - more[0]), slice(width - more[1])
+    return grad[:, :, rows, columns] if layout == "NCHW" else grad[:, rows, columns]
+
+
+def conv_transpose2d_input_grad(grad, weight, input_shape, *, output_padding=0, layout="NCHW", **parameters):
+    """The convolution of grad."""
+    return conv2d(_without_output_padding(grad, output_padding, layout), weight, layout=layout, **parameters)
+
+
+def conv_transpose2d_weight_grad(x, grad, kernel_size, *, output_padding=0, layout="NCHW", **parameters):
+    """The convolution's weight gradient with grad for its x, and x for its grad."""
+    grad = _without_output_padding(grad, output_padding, layout)
+    return conv2d_weight_grad(grad, x, kernel_size, layout=layout, **parameters)
+
+
 def im2col(x, kernel_size, *, stride=1, padding=0, dilation=1, layout="NCHW"):
     """A row per output pixel: the values it is computed from, (c, r, s) in order, or (r, s, c) for "NHWC"."""
     x = _channels_first(x, layout)

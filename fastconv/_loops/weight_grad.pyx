@@ -31,7 +31,7 @@ cnp.import_array()
 # PANEL_BYTES: what L2 has room for beside them. CHANNELS: taps times channels of a panel, so that each copied value of
 # grad and of x is used about equally often. Pixels of few channels are joined, as in direct.pyx.
 cdef enum:
-    PIXELS = 160
+    PIXELS = 512
     PANEL_BYTES = 256 << 10
     CHANNELS = 576
     LEAST_CHANNELS = 16
