@@ -83,9 +83,9 @@ def conv_transpose2d_input_grad(grad, weight, input_shape, *, output_padding=0, 
     grad, weight = _pair_of_arrays("grad", grad, "weight", weight)
     shape, size = transposed_shape(to_shape(input_shape, "input_shape"), weight.shape, output_padding, stride, padding,
                                    dilation, groups, layout)  # fmt: skip
-    grad = _without_output_padding(shape, size, grad)
-    return conv2d(grad, weight, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout,
-                  algorithm=algorithm, strict=strict, blocking=blocking, out=out, num_threads=num_threads)  # fmt: skip
+    return conv2d(_pixels_met(shape, size, grad), weight, stride=shape.stride, padding=shape.padding,
+                  dilation=shape.dilation, groups=shape.groups, layout=layout, algorithm=algorithm, strict=strict,
+                  blocking=blocking, out=out, num_threads=num_threads)  # fmt: skip
 
 
 def conv_transpose2d_weight_grad(x, grad, kernel_size, *, output_padding=0, stride=1, padding=0, dilation=1, groups=1,
@@ -101,8 +101,7 @@ def conv_transpose2d_weight_grad(x, grad, kernel_size, *, output_padding=0, stri
     channels, outputs = (array.shape[3 if to_layout(layout) == "NHWC" else 1] for array in (x, grad))
     weight_shape = _weight_shape(channels, outputs, kernel, groups, layout, "grad")
     shape, size = transposed_shape(x.shape, weight_shape, output_padding, stride, padding, dilation, groups, layout)
-    grad = _without_output_padding(shape, size, grad)
-    return _weight_gradient(shape, grad, x, algorithm, strict, blocking, out, num_threads)
+    return _weight_gradient(shape, _pixels_met(shape, size, grad), x, algorithm, strict, blocking, out, num_threads)
 
 
 def _pair_of_arrays(first_name, first, name, array):
@@ -134,8 +133,8 @@ def _weight_grad_shape(x, grad, kernel, stride, padding, dilation, groups, layou
     return conv_shape(x.shape, weight_shape, stride, padding, dilation, groups, layout)
 
 
-def _without_output_padding(shape, size, grad):
-    """The pixels of grad that shape.H and W count; the others met no x."""
+def _pixels_met(shape, size, grad):
+    """The pixels of grad that shape.H and W count; no pixel of x meets the others."""
     expected = (shape.N, *size, shape.C) if shape.layout == "NHWC" else (shape.N, shape.C, *size)
     _check_shape("grad", grad, expected)
     return _pixels(grad, (slice(shape.H), slice(shape.W)), shape.layout)

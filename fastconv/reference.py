@@ -120,7 +120,7 @@ def conv_transpose2d(x, weight, bias=None, *, output_padding=0, stride=1, paddin
     sides = _sides(padding, reach)
     whole = [(i - 1) * step + far + 1 + extra for i, step, far, extra in zip(size, steps, reach, more, strict=True)]
     y = np.zeros((N, groups * K, *whole), np.result_type(x, weight))
-    x = x.reshape(N, groups, C // groups, -1)
+    x = x.reshape(N, groups, C // groups, size[0] * size[1])
     for r, s in np.ndindex(*kernel):
         filters = weight[:, :, r, s].reshape(groups, C // groups, K)
         rows, columns = (
@@ -134,22 +134,30 @@ def conv_transpose2d(x, weight, bias=None, *, output_padding=0, stride=1, paddin
     return y if layout == "NCHW" else np.moveaxis(y, 1, 3)
 
 
-def _without_output_padding(grad, output_padding, layout):
-    more = _pair(output_padding)
-    height, width = (grad.shape[axis] for axis in ((2, 3) if layout == "NCHW" else (1, 2)))
-    rows, columns = slice(height - more[0]), slice(width - more[1])
-    return grad[:, :, rows, columns] if layout == "NCHW" else grad[:, rows, columns]
+def _whole(grad, size, kernel, layout, padding=0, stride=1, dilation=1):
+    """grad with zeros where conv_transpose2d cut padding off, without the pixels that x, of that size, does not meet."""
+    reach = tuple(d * (k - 1) for d, k in zip(_pair(dilation), kernel, strict=True))
+    met = (slice((i - 1) * step + far + 1) for i, step, far in zip(size, _pair(stride), reach, strict=True))
+    grad = np.pad(_channels_first(grad, layout), ((0, 0), (0, 0), *_sides(padding, reach)))
+    return grad[(slice(None), slice(None), *met)]
 
 
-def conv_transpose2d_input_grad(grad, weight, input_shape, *, output_padding=0, layout="NCHW", **parameters):
+def conv_transpose2d_input_grad(grad, weight, input_shape, *, output_padding=0, stride=1, padding=0, dilation=1,
+                                groups=1, layout="NCHW"):  # fmt: skip
     """The convolution of grad."""
-    return conv2d(_without_output_padding(grad, output_padding, layout), weight, layout=layout, **parameters)
+    size, weight = input_shape[2:] if layout == "NCHW" else input_shape[1:3], _channels_first(weight, layout)
+    grad = _whole(grad, size, weight.shape[2:], layout, padding, stride, dilation)
+    x = conv2d(grad, weight, stride=stride, dilation=dilation, groups=groups)
+    return x if layout == "NCHW" else np.moveaxis(x, 1, 3)
 
 
-def conv_transpose2d_weight_grad(x, grad, kernel_size, *, output_padding=0, layout="NCHW", **parameters):
+def conv_transpose2d_weight_grad(x, grad, kernel_size, *, output_padding=0, stride=1, padding=0, dilation=1, groups=1,
+                                 layout="NCHW"):  # fmt: skip
     """The convolution's weight gradient with grad for its x, and x for its grad."""
-    grad = _without_output_padding(grad, output_padding, layout)
-    return conv2d_weight_grad(grad, x, kernel_size, layout=layout, **parameters)
+    x, kernel = _channels_first(x, layout), _pair(kernel_size)
+    grad = _whole(grad, x.shape[2:], kernel, layout, padding, stride, dilation)
+    weight = conv2d_weight_grad(grad, x, kernel, stride=stride, dilation=dilation, groups=groups)
+    return weight if layout == "NCHW" else np.moveaxis(weight, 1, 3)
 
 
 def im2col(x, kernel_size, *, stride=1, padding=0, dilation=1, layout="NCHW"):

@@ -247,7 +247,8 @@ def transposed_shape(input_shape, weight_shape, output_padding=0, stride=1, padd
                      layout="NCHW"):  # fmt: skip
     """(the ConvShape whose input gradient the transposed convolution is, (H, W) of its result).
 
-    x is that convolution's output; output_padding adds pixels at the end of its input."""
+    x is that convolution's output. output_padding adds pixels at the end of the result: those that padding took away
+    first, then such as no pixel of x meets, which the ConvShape leaves out."""
     stride, dilation = to_counts(stride, "stride", 1), to_counts(dilation, "dilation", 1)
     more = to_counts(output_padding, "output_padding", 0)
     first = 2 if to_layout(layout) == "NCHW" else 1
@@ -270,6 +271,9 @@ def transposed_shape(input_shape, weight_shape, output_padding=0, stride=1, padd
             raise ValueError(f"output_padding must be smaller than the stride or the dilation, got {output_padding!r} "
                              f"with stride {stride} and dilation {dilation}")  # fmt: skip
     outputs = weight_shape[1 if first == 2 else 3] * groups
-    larger = (input_shape[0], *size, outputs) if first == 1 else (input_shape[0], outputs, *size)
+    regained = tuple(min(more[i], sides[i][1]) for i in range(2))
+    met = tuple(size[i] + regained[i] for i in range(2))
+    sides = tuple((before, after - regained[i]) for i, (before, after) in enumerate(sides))
+    larger = (input_shape[0], *met, outputs) if first == 1 else (input_shape[0], outputs, *met)
     shape = conv_shape(larger, tuple(weight_shape), stride, sides, dilation, groups, layout)
     return shape, tuple(size[i] + more[i] for i in range(2))
