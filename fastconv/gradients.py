@@ -62,8 +62,9 @@ def conv2d_bias_grad(grad, *, layout="NCHW", num_threads=None):
     return conv2d_weight_grad(ones, grad, 1, layout=layout, num_threads=num_threads).reshape(filters)
 
 
-def conv_transpose2d(x, weight, bias=None, *, output_padding=0, stride=1, padding=0, dilation=1, groups=1, layout="NCHW",
-                     algorithm="auto", strict=False, blocking=None, out=None, num_threads=None):  # fmt: skip
+def conv_transpose2d(x, weight, bias=None, *, output_padding=0, stride=1, padding=0, dilation=1, groups=1,
+                     layout="NCHW", algorithm="auto", strict=False, blocking=None, out=None,
+                     num_threads=None):  # fmt: skip
     """The transposed convolution: each pixel of x times the filters, added up `stride` pixels apart, plus bias.
 
     It is the input gradient of the conv2d with the same parameters, so weight is (C, K/groups, R, S), in layout "NHWC"

@@ -135,7 +135,7 @@ def conv_transpose2d(x, weight, bias=None, *, output_padding=0, stride=1, paddin
 
 
 def _whole(grad, size, kernel, layout, padding=0, stride=1, dilation=1):
-    """grad with zeros where conv_transpose2d cut padding off, without the pixels that x, of that size, does not meet."""
+    """grad with zeros where conv_transpose2d cut padding off, and without the pixels that no pixel of x meets."""
     reach = tuple(d * (k - 1) for d, k in zip(_pair(dilation), kernel, strict=True))
     met = (slice((i - 1) * step + far + 1) for i, step, far in zip(size, _pair(stride), reach, strict=True))
     grad = np.pad(_channels_first(grad, layout), ((0, 0), (0, 0), *_sides(padding, reach)))

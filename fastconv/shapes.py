@@ -177,9 +177,9 @@ def conv_shape(input_shape, weight_shape, stride=1, padding=0, dilation=1, group
 
 
 class Part(NamedTuple):
-    """The pixels of x of one parity, whose gradient is a convolution of grad with stride 1: its shape; the filter's taps
-    that meet them, turned around, as (first, step, count) of each axis; the (rows, columns) of grad that it reads, and
-    of x that it gives, as slices."""
+    """The pixels of x of one parity, whose gradient is a convolution of grad with stride 1: its shape; the filter's
+    taps that meet them, turned around, as (first, step, count) of each axis; the (rows, columns) of grad that it reads,
+    and of x that it gives, as slices."""
 
     shape: ConvShape
     taps: tuple
@@ -265,8 +265,8 @@ def transposed_shape(input_shape, weight_shape, output_padding=0, stride=1, padd
     size = tuple((pixels[i] - 1) * stride[i] + reach[i] + 1 - sum(sides[i]) for i in range(2))
     for i, axis in enumerate("HW"):
         if pixels[i] < 1 or size[i] < 0:
-            raise ValueError(f"the output would have no pixels along {axis}: x has {pixels[i]}, the kernel {kernel[i]}, "
-                             f"padding {sides[i]}")  # fmt: skip
+            raise ValueError(f"the output would have no pixels along {axis}: x has {pixels[i]}, the kernel "
+                             f"{kernel[i]}, padding {sides[i]}")  # fmt: skip
         if more[i] >= max(stride[i], dilation[i]):
             raise ValueError(f"output_padding must be smaller than the stride or the dilation, got {output_padding!r} "
                              f"with stride {stride} and dilation {dilation}")  # fmt: skip

@@ -20,20 +20,20 @@ cdef void turn_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
     cdef Py_ssize_t size = p.kernels.itemsize, blocks = ceil_div(p.g.C, CHANNELS), taps = p.rows * p.columns
     cdef Py_ssize_t filter_bytes = p.g.C * p.g.R * p.g.S * size, turned_bytes = p.g.K * taps * size
     cdef Py_ssize_t group = index // blocks, c0 = index % blocks * CHANNELS, channels = least(CHANNELS, p.g.C - c0)
-    cdef Py_ssize_t tap, c
+    cdef Py_ssize_t tap, r, s, c
     cdef const char *w = at.weights + group * p.g.K * filter_bytes
     cdef char *turned = at.y + (group * p.g.C + c0) * turned_bytes
     if p.g.channels_last:
         for tap in range(taps):
-            p.kernels.pack(channels, p.g.K, w + (((p.r - tap // p.columns * p.r_step) * p.g.S + p.s
-                                                  - tap % p.columns * p.s_step) * p.g.C + c0) * size, size, filter_bytes,
+            r, s = p.r - tap // p.columns * p.r_step, p.s - tap % p.columns * p.s_step
+            p.kernels.pack(channels, p.g.K, w + ((r * p.g.S + s) * p.g.C + c0) * size, size, filter_bytes,
                            turned + tap * p.g.K * size, turned_bytes, p.g.K, 0)
         return
     for c in range(channels):
         for tap from 0 <= tap < taps by p.columns:
-            p.kernels.pack(p.g.K, p.columns, w + (((c0 + c) * p.g.R + p.r - tap // p.columns * p.r_step) * p.g.S + p.s)
-                           * size, filter_bytes, -p.s_step * size, turned + c * turned_bytes + tap * size, taps * size,
-                           p.columns, 0)
+            r = p.r - tap // p.columns * p.r_step
+            p.kernels.pack(p.g.K, p.columns, w + (((c0 + c) * p.g.R + r) * p.g.S + p.s) * size, filter_bytes,
+                           -p.s_step * size, turned + c * turned_bytes + tap * size, taps * size, p.columns, 0)
 
 
 def turning(bytes geometry, Py_ssize_t itemsize, tuple taps):

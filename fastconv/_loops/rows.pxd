@@ -15,8 +15,8 @@ cdef inline Py_ssize_t input_rows(const fc_geometry *g, Py_ssize_t rows) noexcep
     return (rows - 1) * g.stride_h + (g.R - 1) * g.dilation_h + 1
 
 
-# Copies rows first.. of the padded image in strips of `width` channels, `strip` bytes apart, pixels `pitch` bytes apart,
-# zeros where there is no image.
+# Copies rows first.. of the padded image in strips of `width` channels, `strip` bytes apart, pixels `pitch` bytes
+# apart, zeros where there is no image.
 cdef inline void copy_rows(const fc_kernels *kernels, const fc_geometry *g, const intptr_t *x_strides,
                            const char *image, Py_ssize_t channels, Py_ssize_t first, Py_ssize_t rows,   # IN
                            char *to, Py_ssize_t pitch, Py_ssize_t row_pitch,                            # OUT
@@ -34,7 +34,8 @@ cdef inline void copy_rows(const fc_kernels *kernels, const fc_geometry *g, cons
         at = to + row * row_pitch
         for c from 0 <= c < channels by width:
             kernels.scale(left * pitch // size, 0, at + c // width * strip)
-            kernels.scale((pixels - left - inside) * pitch // size, 0, at + c // width * strip + (left + inside) * pitch)
+            kernels.scale((pixels - left - inside) * pitch // size, 0,
+                          at + c // width * strip + (left + inside) * pitch)
         src, at = image + h * x_strides[2], at + left * pitch
         if x_strides[1] == size and x_strides[3] == channels * size and pitch == channels * size:
             kernels.pack(1, inside * channels, src, 0, size, at, 0, inside * channels, 0)

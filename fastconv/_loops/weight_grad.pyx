@@ -27,11 +27,14 @@ from fastconv._loops.team cimport Compiled, Operands, compile
 
 cnp.import_array()
 
-# PIXELS: a strip of grad, 16 floats wide on AVX2, and one of x, 6 wide, are 22 KB of L1.
-# PANEL_BYTES: what L2 has room for beside them. CHANNELS: taps times channels of a panel, so that each copied value of
-# grad and of x is used about equally often. Pixels of few channels are joined, as in direct.pyx.
+# PIXELS: the strips of grad and x under a tile stream from L2, and the tile of the panel is read and written once for
+# so many; with 160 of them, whose strips fit L1, the nest was 10 % slower (Zen 3, 2026-11). STRIP: vectors of channels
+# in a strip of x, whole tiles of 6 rows on AVX2 and SSE2 and of 12 on AVX-512. PANEL_BYTES: what L2 has room for.
+# CHANNELS: taps times channels of a panel, so that copied values of grad and of x are used about equally often. Pixels
+# of few channels are joined, as in direct.pyx. LEAST_CHUNKS: as there.
 cdef enum:
     PIXELS = 512
+    STRIP = 3
     PANEL_BYTES = 256 << 10
     CHANNELS = 576
     LEAST_CHANNELS = 16
@@ -49,10 +52,10 @@ cdef struct WeightGrad:
     Py_ssize_t blocks, parts                      # blocks of the batch, cut in parts
     Py_ssize_t channels, c_parts, k_parts         # channels of a chunk
     Py_ssize_t groups                             # that chunks tell apart
-    bint joined, depthwise                        # taps of a filter row as one run, of all channels
-    Py_ssize_t width, strips                      # of channels in a strip of x
-    bint in_parts, reordered                      # y is added from parts; is not [K][R][S][C]
-    Py_ssize_t pitch, row_pitch, image_pitch, strip_pitch    # of the copied rows of x
+    bint depthwise, joined                        # joined: the taps of a filter row as one run
+    Py_ssize_t width, strips                      # channels of a strip of x
+    Py_ssize_t pitch, row_pitch, image_pitch, strip_pitch
+    bint in_parts, reordered                      # y is added up from parts; is not [K][R][S][C]
     intptr_t x_strides[4]                         # of (n, c, h, w)
     intptr_t grad_strides[4]                      # of (n, k, p, q)
 
@@ -78,7 +81,7 @@ cdef void set_up(WeightGrad *p, bytes geometry, Py_ssize_t itemsize, tuple x_str
         filters = max(1, PANEL_BYTES // (taps * p.channels * itemsize * kernels.NR)) * kernels.NR
         p.k_parts = ceil_div(p.g.K, filters)
     p.joined = not p.depthwise and p.g.dilation_w == 1 and p.c_parts == 1 and p.channels * itemsize <= JOINED
-    p.width = p.channels if p.joined or p.depthwise else least(p.channels, 3 * kernels.lanes)
+    p.width = p.channels if p.joined or p.depthwise else least(p.channels, STRIP * kernels.lanes)
     p.strips = ceil_div(p.channels, p.width)
     p.pitch = p.width * itemsize
     p.row_pitch = row_width(&p.g) * p.pitch
@@ -124,8 +127,8 @@ cdef void store_panel(const fc_kernels *kernels, const char *panel, Py_ssize_t p
     kernels.pack(rows, count, panel, panel_row, kernels.itemsize, target, target_row, count, 0)
 
 
-cdef Py_ssize_t copy_block(const WeightGrad *p, const Operands *at, Py_ssize_t block, Py_ssize_t c0, Py_ssize_t channels,
-                           Py_ssize_t k0, Py_ssize_t filters, Py_ssize_t width,
+cdef Py_ssize_t copy_block(const WeightGrad *p, const Operands *at, Py_ssize_t block,
+                           Py_ssize_t c0, Py_ssize_t channels, Py_ssize_t k0, Py_ssize_t filters, Py_ssize_t width,
                            intptr_t *row_offsets, char *x, char *grad) noexcept nogil:
     """A block of pixels: its rows of x, and grad in strips of `width` filters. Gives the number of output rows and
     where, in the copy, each finds the first of its pixels of x."""
@@ -232,7 +235,8 @@ cdef void depthwise_chunk(const void *problem, const Operands *at, Py_ssize_t in
             add_panel(kernels, more, 0, panel, 0, 1, taps * channels)
     # end: for block, for r
     kernels.pack(channels, taps, panel, size, channels * size, transposed, taps * size, taps, 0)
-    p.deliver(kernels, transposed, taps * size, delivered_to(p, at, part) + c0 * taps * size, taps * size, channels, taps)
+    p.deliver(kernels, transposed, taps * size, delivered_to(p, at, part) + c0 * taps * size, taps * size, channels,
+              taps)
 
 
 cdef void sum_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
