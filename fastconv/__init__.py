@@ -17,6 +17,7 @@ from fastconv.gradients import (
 from fastconv.images import filter2d
 from fastconv.plan import Plan, plan_conv2d
 from fastconv.products import gemm, matmul
+from fastconv.signals import conv1d, conv1d_input_grad, conv1d_weight_grad
 from fastconv.threads import get_num_threads, num_threads, set_num_threads
 
 __version__ = "0.1.0"
@@ -25,6 +26,9 @@ __all__ = [
     "Blocking",
     "Plan",
     "col2im",
+    "conv1d",
+    "conv1d_input_grad",
+    "conv1d_weight_grad",
     "conv2d",
     "conv2d_bias_grad",
     "conv2d_input_grad",

@@ -9,7 +9,7 @@ from fastconv.algorithms import choose, choose_weight_grad, prepare_weights
 from fastconv.arrays import as_array, check_out, check_same_dtype
 from fastconv.blocking import check_blocking
 from fastconv.convolution import check_bias, conv2d, to_shape
-from fastconv.shapes import conv_shape, input_grad_parts, to_counts, to_int, to_layout, transposed_shape
+from fastconv.shapes import conv_shape, input_grad_parts, to_count, to_counts, to_layout, transposed_shape
 
 
 def conv2d_input_grad(grad, weight, input_shape, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW",
@@ -118,9 +118,7 @@ def _check_shape(name, array, expected):
 
 def _weight_shape(filters, channels, kernel, groups, layout, name):
     """The weight's shape; `name` is the array that has the channels."""
-    if to_int(groups, "groups") < 1:
-        raise ValueError(f"groups must be at least 1, got {groups}")
-    if channels % groups:
+    if channels % to_count(groups, "groups"):
         raise ValueError(f"{name} has {channels} channels, which groups={groups} does not divide")
     return (filters, *kernel, channels // groups) if layout == "NHWC" else (filters, channels // groups, *kernel)
 

@@ -76,6 +76,19 @@ def conv2d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilati
     return y if layout == "NCHW" else np.moveaxis(y, 1, 3)
 
 
+def _row(padding):
+    """conv2d's padding of conv1d's."""
+    return padding if isinstance(padding, str) else ((0, 0), _pair(padding))
+
+
+def conv1d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
+    """conv2d of images of one row."""
+    axis = 2 if layout == "NCHW" else 1
+    y = conv2d(np.expand_dims(x, axis), np.expand_dims(weight, axis), bias, activation=activation, stride=(1, stride),
+               padding=_row(padding), dilation=(1, dilation), groups=groups, layout=layout)  # fmt: skip
+    return y.squeeze(axis)
+
+
 def conv2d_input_grad(grad, weight, input_shape, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
     """Each tap's share of grad, added to the pixels that the tap meets."""
     N, C, *size = input_shape if layout == "NCHW" else (input_shape[i] for i in (0, 3, 1, 2))
@@ -132,6 +145,24 @@ def conv_transpose2d(x, weight, bias=None, *, output_padding=0, stride=1, paddin
     if bias is not None:
         y = y + bias[:, None, None]
     return y if layout == "NCHW" else np.moveaxis(y, 1, 3)
+
+
+def conv1d_input_grad(grad, weight, input_shape, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
+    """conv2d_input_grad of images of one row."""
+    axis = 2 if layout == "NCHW" else 1
+    x = conv2d_input_grad(np.expand_dims(grad, axis), np.expand_dims(weight, axis),
+                          (*input_shape[:axis], 1, *input_shape[axis:]), stride=(1, stride), padding=_row(padding),
+                          dilation=(1, dilation), groups=groups, layout=layout)  # fmt: skip
+    return x.squeeze(axis)
+
+
+def conv1d_weight_grad(x, grad, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
+    """conv2d_weight_grad of images of one row."""
+    axis = 2 if layout == "NCHW" else 1
+    weight = conv2d_weight_grad(np.expand_dims(x, axis), np.expand_dims(grad, axis), (1, kernel_size), groups=groups,
+                                stride=(1, stride), padding=_row(padding), dilation=(1, dilation),
+                                layout=layout)  # fmt: skip
+    return weight.squeeze(axis)
 
 
 def _whole(grad, size, kernel, layout, padding=0, stride=1, dilation=1):
