@@ -206,10 +206,10 @@ class Job:
 
 def check_targets(y, images, output_shape, dtype):
     """(loss, y): "cross_entropy" with int64 labels in range, or "binary_cross_entropy" with targets of that dtype."""
-    if not hasattr(y, "dtype") or np.asarray(y).dtype.kind in "iu":
+    if not hasattr(y, "dtype"):
+        raise TypeError(f"y must be an array of integer labels or of float targets, got {type(y).__name__}")
+    if np.asarray(y).dtype.kind in "iu":
         y = np.asarray(y)
-        if y.dtype.kind not in "iu":
-            raise TypeError(f"y must be an array of integer labels or of float targets, got {y.dtype}")
         if y.shape != (images,):
             raise ValueError(f"y must be ({images},), one label an image, got shape {y.shape}")
         classes = math.prod(output_shape)

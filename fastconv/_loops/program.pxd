@@ -50,8 +50,8 @@ cdef class Program:
     cdef Py_ssize_t count
     cdef list nests, frames
     cdef readonly Py_ssize_t arena_bytes, itemsize, dropout_layers
-    cdef readonly size_t frame_bytes
-    cdef size_t scratch_bytes, shared_bytes, panel_bytes
+    cdef readonly size_t frame_bytes, panel_bytes
+    cdef size_t scratch_bytes, shared_bytes
     cdef void lay_out(self, Frame *frame, char *memory) noexcept nogil
     cdef void run_here(self, Frame *frame) noexcept nogil
     cdef void number(self, Frame *frame, uint64_t seed, uint64_t step, uint64_t image) noexcept nogil

@@ -3,12 +3,28 @@
 import numpy as np
 
 from fastconv._loops import input_grad
-from fastconv.algorithms import choose
+from fastconv.algorithms import ALGORITHMS, choose, plain_weight_bytes, row_cost
 from fastconv.nn.activations import ReLU
 from fastconv.nn.layer import Layer, Parameter
 from fastconv.nn.normalisation import BatchNorm2d
 from fastconv.nn.parameters import uniform
 from fastconv.shapes import conv_shape, input_grad_parts, to_counts, to_int
+
+# A network holds the prepared weights of all its layers: at most as many times the weights as F(4x4, 3x3) makes of
+# them, 36 for 9.
+MOST_GROWTH = 4.1
+
+
+def cheapest(shape, itemsize):
+    """The row that "auto" chooses, of those whose prepared weights do not outgrow the weights too much, if any."""
+    row = choose(shape, itemsize, prepared=True)
+    most = MOST_GROWTH * plain_weight_bytes(shape, itemsize)
+    if row.weight_bytes(shape, itemsize, None) <= most:
+        return row
+    small = [
+        row for row in ALGORITHMS if not row.refuse(shape) and row.nest and row.weight_bytes(shape, itemsize, None) <= most
+    ]
+    return min(small, key=lambda row: row_cost(row, shape, itemsize, True), default=row)
 
 
 class Conv2d(Layer):
@@ -53,7 +69,9 @@ class Conv2d(Layer):
 
     def row(self, shape, itemsize):
         """The row of the table of algorithms that runs a ConvShape of this layer."""
-        return choose(shape, itemsize, self.algorithm, prepared=True)
+        if self.algorithm != "auto":
+            return choose(shape, itemsize, self.algorithm, prepared=True)
+        return cheapest(shape, itemsize)
 
     def cost(self, shape, images, itemsize):
         made = self.conv_shape(shape, images)
@@ -90,7 +108,7 @@ class Conv2d(Layer):
         if not covered:
             to.zero(dx)
         for part in parts:
-            row = choose(part.shape, to.itemsize, prepared=True)
+            row = cheapest(part.shape, to.itemsize)
             weights = to.prepared(row.weight_bytes(part.shape, to.itemsize, None), (self,),
                                   lambda out, team, row=row, part=part: self.turn(to.store, row, shape, part, out, team),
                                   )  # fmt: skip
