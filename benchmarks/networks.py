@@ -54,7 +54,7 @@ def main():
     table = report.table(["network", "batch", "threads", *contestants, "x"])
     for row in result.rows:
         table.add_row(row["network"], str(row["batch"]), str(row["threads"]),
-                      *(f"{row[key]:.1f}" if key in row else "-" for key in contestants), f"{row['ratio']:.2f}")  # fmt: skip
+                      *(f"{row[key]:.1f}" for key in contestants), f"{row['ratio']:.2f}")  # fmt: skip
     console.print(table)
     result.save()
     result.close(budget)

@@ -120,7 +120,7 @@ class Job:
         self.parallel = self.choose_parallel(parallel)
 
     def choose_parallel(self, parallel):
-        """"images" or "operations", from the layers' shapes; ValueError where what was asked for does not combine."""
+        """ "images" or "operations", from the layers' shapes; ValueError where what was asked for does not combine."""
         couples = any(isinstance(layer, BatchNorm2d) for _, layer in self.net.named_layers())
         shares = self.accumulation != "private" or self.update == "async"
         if self.update == "async" and self.accumulation == "private":

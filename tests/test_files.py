@@ -1,4 +1,4 @@
-"""Networks in safetensors files: what is written comes back bit for bit, and files that are not sound change nothing."""
+"""Networks in safetensors files: what is written comes back bit for bit; files that are not sound change nothing."""
 
 import json
 import struct
@@ -129,10 +129,10 @@ def test_messages_say_what_to_do(tmp_path):
     net = nn.Sequential(nn.Linear(3, 3))
     for name in ("model.pt", "model.pth", "model.pkl"):
         (tmp_path / name).write_bytes(GOOD)
-        with pytest.raises(ValueError, match="safetensors.torch.save_file"):
+        with pytest.raises(ValueError, match=r"safetensors\.torch\.save_file"):
             net.load_state(tmp_path / name)
     (tmp_path / "half.safetensors").write_bytes(BAD["half precision"])
-    with pytest.raises(ValueError, match="'0.bias' is BF16"):
+    with pytest.raises(ValueError, match=r"'0\.bias' is BF16"):
         net.load_state(tmp_path / "half.safetensors")
     with pytest.raises(ValueError, match=r"missing 0.bias, unknown 1.bias"):
         (tmp_path / "names.safetensors").write_bytes(BAD["wrong names"])

@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_named(x, error, message):
 
 def test_the_path_of_an_inner_layer_is_named():
     net = nn.Sequential(features=nn.Sequential(nn.Conv2d(1, 2, 3), nn.Residual(nn.Conv2d(2, 3, 1))))
-    with pytest.raises(ValueError, match="'features.1', Residual"):
+    with pytest.raises(ValueError, match=r"'features\.1', Residual"):
         net(np.zeros((1, 1, 5, 5), np.float32))
     with pytest.raises(ValueError, match="larger than the padded input"):
         net(np.zeros((1, 1, 2, 2), np.float32))

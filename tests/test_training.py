@@ -3,12 +3,12 @@ learnt in every way of accumulation, and bad input refused before anything chang
 
 import numpy as np
 import pytest
+from fastconv._loops.training import Session
 from networks import COUPLED, NETWORKS, network
 
 import fastconv as fc
 from fastconv import nn, train
 from fastconv._loops import hogwild
-from fastconv._loops.training import Session
 from fastconv.nn.parameters import store_of
 from fastconv.nn.program import packed_strides
 
@@ -119,6 +119,7 @@ def test_descent_is_what_it_says():
 
 def test_dropout_depends_on_seed_and_step_only(eager):
     """The same masks however images meet threads; others for another seed."""
+
     def trained(seed, **options):
         net, x = network("dropout")
         train.fit(net, x, labels(x), epochs=2, batch_size=3, lr=0.1, seed=seed, progress=False, **options)
@@ -234,7 +235,7 @@ def test_bad_input_changes_nothing(options, error, message):
 def test_what_batch_norm_needs_is_said():
     net, x = network("norm")
     for options in ({"parallel": "images"}, {"accumulation": "hogwild"}):
-        with pytest.raises(ValueError, match="BatchNorm2d.*operations"):
+        with pytest.raises(ValueError, match=r"BatchNorm2d.*operations"):
             train.fit(net, x, labels(x), **{**GOOD, **options})
 
 

@@ -75,12 +75,15 @@ def _pool(layer):
     return "MaxPool", {"kernel_shape": layer.kernel_size, "strides": stride}
 
 
+def _response(layer):
+    return {"size": layer.size, "alpha": layer.alpha, "beta": layer.beta, "bias": layer.k}
+
+
 ONNX_KINDS = {
     "Conv2d": _conv,
     "MaxPool2d": _pool,
     "ReLU": lambda layer: ("Relu", {}),
     "Flatten": lambda layer: ("Flatten", {}),
     "Linear": lambda layer: ("Gemm", {"transB": 1}),
-    "LocalResponseNorm": lambda layer: ("LRN", {"size": layer.size, "alpha": layer.alpha, "beta": layer.beta,
-                                                    "bias": layer.k}),  # fmt: skip
+    "LocalResponseNorm": lambda layer: ("LRN", _response(layer)),
 }

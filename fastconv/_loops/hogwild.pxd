@@ -16,9 +16,9 @@ cdef struct Shared:
     Mode mode
     Py_ssize_t itemsize
 
-# Where a network's gradients go, where threads share a vector; one for each thread. `descending`: `to` are the parameters, and a gradient is a step
-# down from where they are (update="async"); velocity is the thread's own, as long as `to`, or NULL without momentum.
-# `part`: where, of a whole, this thread starts.
+# Where a network's gradients go, where threads share a vector; one for each thread. `descending`: `to` are the
+# parameters, and a gradient is a step down from where they are (update="async"); velocity is the thread's own, as long
+# as `to`, or NULL without momentum. `part`: where, of a whole, this thread starts.
 cdef struct Sink:
     Shared to
     bint descending

@@ -1,7 +1,7 @@
 """Training's loop over images: each goes forward and backward without Python, threads take images, and their gradients
 go where `accumulation` says. Called by fastconv/train.py.
 
-"private", waves of as many images as there are threads:
+"private", waves of as many images as there are threads, or of some more where a gradient is small:
 
     for every image of the wave     forward, backward, into a gradient vector of its own
     for every range of the vector   total += the images' gradients, in the order of images
@@ -18,7 +18,7 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from fastconv._loops.cut cimport ceil_div, least
-from fastconv._loops.hogwild cimport PRIVATE, Shared, fc_lock, locks_bytes, mode_of
+from fastconv._loops.hogwild cimport Shared, fc_lock, locks_bytes, mode_of
 from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp, fc_thread_id
 from fastconv._loops.program cimport GRADIENTS, INPUT, LABELS, LOSSES, OUTPUT, PARAMETERS, PREPARED, Frame, Program
 from fastconv._loops.scratch cimport Block, allocate
@@ -28,8 +28,12 @@ from fastconv._loops.team import note_parallel
 
 cnp.import_array()
 
+# RANGE: elements that a thread adds or updates at a time, 16 KB of floats, within L1. WAVE_BYTES: a wave ends with all
+# threads waiting for each other twice, some us; it has more than an image a thread where its gradients are no more
+# than this, which L2 and L3 bear (a guess).
 cdef enum:
-    RANGE = 4096       # elements that a thread adds or updates at a time: 16 KB of floats, within L1
+    RANGE = 4096
+    WAVE_BYTES = 1 << 20
 
 
 cdef class Session:
@@ -37,7 +41,7 @@ cdef class Session:
     `images` or `batch`, then `update`; or `images` alone, where each image descends."""
     cdef Program program
     cdef int team
-    cdef Py_ssize_t n, itemsize
+    cdef Py_ssize_t n, itemsize, wave
     cdef Block frame_memory, frame_list, locks, copies, velocities, total
     cdef Frame *frames
     cdef cnp.ndarray parameters
@@ -57,7 +61,8 @@ cdef class Session:
         self.frame_list = zeros(team * sizeof(Frame))
         self.locks = zeros(locks_bytes)
         self.total = None if descending else zeros(vector_bytes)
-        self.copies = None if self.shares else zeros(team * vector_bytes)
+        self.wave = team * max(1, WAVE_BYTES // (team * vector_bytes))
+        self.copies = None if self.shares else zeros(self.wave * vector_bytes)
         self.velocities = zeros((team if descending else 1) * vector_bytes) if momentum else None
         self.frames = <Frame *>self.frame_list.data
         to.mode, to.locks, to.itemsize = mode_of(accumulation), <fc_lock *>self.locks.data, self.itemsize
@@ -127,10 +132,10 @@ cdef class Session:
                 for i in prange(count, schedule="dynamic"):
                     run_image(self.program, &self.frames[fc_thread_id()], &job, i)
             else:
-                for wave in range(ceil_div(count, self.team)):
-                    first = wave * self.team
-                    last = least(first + self.team, count)
-                    for i in prange(first, last, schedule="static", chunksize=1):
+                for wave in range(ceil_div(count, self.wave)):
+                    first = wave * self.wave
+                    last = least(first + self.wave, count)
+                    for i in prange(first, last, schedule="dynamic"):
                         frame = &self.frames[fc_thread_id()]
                         frame.bases[GRADIENTS] = copies + (i - first) * vector_bytes
                         run_image(self.program, frame, &job, i)
@@ -144,8 +149,8 @@ cdef class Session:
             # end: for wave
             fc_restore_fp(state)
 
-    def batch(self, Program program, cnp.ndarray x, cnp.ndarray labels, cnp.ndarray prepared, cnp.ndarray outputs, double[::1] losses,
-              uint64_t seed, uint64_t step, int team, double work_per_thread):
+    def batch(self, Program program, cnp.ndarray x, cnp.ndarray labels, cnp.ndarray prepared, cnp.ndarray outputs,
+              double[::1] losses, uint64_t seed, uint64_t step, int team, double work_per_thread):
         """Forward and backward for all of x at once by a program of that many images, `team` threads inside the
         steps."""
         cdef Frame *frame = &self.frames[0]
@@ -207,7 +212,8 @@ cdef void run_image(Program program, Frame *frame, const Images *job, Py_ssize_t
     program.run_here(frame)
 
 
-cdef void add_copies(floating *total, floating *copies, Py_ssize_t n, Py_ssize_t count, Py_ssize_t first) noexcept nogil:
+cdef void add_copies(floating *total, floating *copies, Py_ssize_t n, Py_ssize_t count,
+                     Py_ssize_t first) noexcept nogil:
     """total += each of the copies, in order, in one range."""
     cdef Py_ssize_t i, copy, size = least(RANGE, n - first)
     cdef floating *sum = total + first

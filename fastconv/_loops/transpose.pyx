@@ -1,7 +1,7 @@
 """A matrix for each image, transposed: channels-last activations to channels-first features and back. Called by
 networks (fastconv/nn/program.py) at their input, at Flatten and behind it."""
 from fastconv._loops.kernels cimport fc_kernels, kernels_for
-from fastconv._loops.team cimport Compiled, Operands, compile
+from fastconv._loops.team cimport Operands, compile
 
 cdef struct Transpose:
     const fc_kernels *kernels

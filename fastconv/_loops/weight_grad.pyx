@@ -125,7 +125,7 @@ cdef void add_panel(const fc_kernels *kernels, const char *panel, Py_ssize_t pan
 
 cdef void store_panel(const fc_kernels *kernels, const char *panel, Py_ssize_t panel_row,
                       char *target, Py_ssize_t target_row, Py_ssize_t rows, Py_ssize_t count,
-                    const void *to) noexcept nogil:
+                      const void *to) noexcept nogil:
     kernels.pack(rows, count, panel, panel_row, kernels.itemsize, target, target_row, count, 0)
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from fastconv._loops import pointwise, softmax
+from fastconv._loops import softmax
 from fastconv.nn.layer import Layer
 
 

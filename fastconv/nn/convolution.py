@@ -22,7 +22,9 @@ def cheapest(shape, itemsize):
     if row.weight_bytes(shape, itemsize, None) <= most:
         return row
     small = [
-        row for row in ALGORITHMS if not row.refuse(shape) and row.nest and row.weight_bytes(shape, itemsize, None) <= most
+        row
+        for row in ALGORITHMS
+        if not row.refuse(shape) and row.nest and row.weight_bytes(shape, itemsize, None) <= most
     ]
     return min(small, key=lambda row: row_cost(row, shape, itemsize, True), default=row)
 
@@ -108,21 +110,23 @@ class Conv2d(Layer):
         if not covered:
             to.zero(dx)
         for part in parts:
-            row = cheapest(part.shape, to.itemsize)
-            weights = to.prepared(row.weight_bytes(part.shape, to.itemsize, None), (self,),
-                                  lambda out, team, row=row, part=part: self.turn(to.store, row, shape, part, out, team),
-                                  )  # fmt: skip
-            rows, columns = part.source
-            start = rows.start * grad.strides[1] + columns.start * grad.strides[2]
-            whole = part.shape.output_shape == (to.images, shape.H, shape.W, shape.C)
-            y = dx if whole else to.value((part.shape.K, part.shape.P, part.shape.Q))
-            to.step(row.compile(part.shape, to.itemsize, grad.strides, False, None), (grad, start), weights, None, y,
-                    part.shape.flops)  # fmt: skip
-            if not whole:
-                target = tuple((axis.start, axis.step) for axis in part.target)
-                to.step(input_grad.spreading(part.shape.packed, to.itemsize, (shape.H, shape.W), target), y, None, None,
-                        dx)  # fmt: skip
+            self.part_of_input_gradient(to, shape, part, grad, dx)
         return dx
+
+    def part_of_input_gradient(self, to, shape, part, grad, dx):
+        """The pixels of dx that one part gives."""
+        row, size = cheapest(part.shape, to.itemsize), to.itemsize
+        weights = to.prepared(row.weight_bytes(part.shape, size, None), (self,),
+                              lambda out, team: self.turn(to.store, row, shape, part, out, team))  # fmt: skip
+        rows, columns = part.source
+        source = grad, rows.start * grad.strides[1] + columns.start * grad.strides[2]
+        whole = part.shape.output_shape == (to.images, shape.H, shape.W, shape.C)
+        y = dx if whole else to.value((part.shape.K, part.shape.P, part.shape.Q))
+        nest = row.compile(part.shape, size, grad.strides, False, None)
+        to.step(nest, source, weights, None, y, part.shape.flops)
+        if not whole:
+            target = tuple((axis.start, axis.step) for axis in part.target)
+            to.step(input_grad.spreading(part.shape.packed, size, (shape.H, shape.W), target), y, None, None, dx)
 
     def forward_before(self, following, to, x):
         """Takes in a BatchNorm2d, folded into the filters for evaluation, and a ReLU."""

@@ -6,8 +6,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from fastconv.arrays import as_array
 from fastconv.nn.parameters import store_of
 
@@ -76,7 +74,7 @@ def read(path):
     try:
         with library.safe_open(path, "numpy") as file:
             tensors = {}
-            for name in file.keys():  # noqa: SIM118: it is no dictionary
+            for name in list(file.keys()):
                 kind = file.get_slice(name).get_dtype()
                 if kind not in ("F32", "F64") and not name.endswith(UNTRAINED):
                     raise ValueError(f"tensor {name!r} is {kind}; fastconv takes F32 and F64")

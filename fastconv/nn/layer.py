@@ -1,6 +1,8 @@
 """What every layer is: a small description of shapes and parameters. Nothing here computes: a network is compiled to
 a flat program (program.py) which fastconv/_loops/program.pyx runs."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from fastconv.nn.evaluation import evaluate
@@ -50,7 +52,7 @@ class Layer:
     is_sequence = False
     reads_much = False  # whether its weights are worth reading for many images at once
     hands_on = False  # whether evaluation does nothing here
-    kinds = {}  # {name: class} of all layers
+    kinds: ClassVar = {}  # {name: class} of all layers
 
     def __init_subclass__(cls):
         Layer.kinds[cls.__name__] = cls

@@ -9,10 +9,18 @@ import numpy as np
 
 from fastconv.arrays import as_array
 
-# Every parameter starts on a cache line of its own, for both dtypes.
-ALIGNMENT = 16
+LINE = 64  # bytes of a cache line: where vectors start
+ALIGNMENT = 16  # elements: where parameters start in them, on a line for both dtypes
 
 _making = threading.Lock()
+
+
+def aligned_zeros(count, dtype):
+    """A vector of zeros that starts on a cache line."""
+    dtype = np.dtype(dtype)
+    memory = np.zeros(count * dtype.itemsize + LINE, np.uint8)
+    skip = -memory.ctypes.data % LINE
+    return memory[skip : skip + count * dtype.itemsize].view(dtype)
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Store:
         self.lock = threading.Lock()
         self.programs = {}
         sizes = {True: 0, False: 0}
-        before = []
+        made = []
         for path, layer in root.named_layers():
             shapes = [(name, shape, True) for name, shape in layer.parameter_shapes().items()]
             shapes += [(name, shape, False) for name, shape in layer.statistic_shapes().items()]
@@ -61,10 +69,10 @@ class Store:
                 place = Place(f"{path}.{name}".lstrip("."), shape, sizes[trained], trained)
                 sizes[trained] += -(-place.size // ALIGNMENT) * ALIGNMENT
                 self.places[layer, name] = place
-                before.append((layer, name, place))
-        self.parameters, self.statistics = (np.zeros(sizes[trained], root.dtype) for trained in (True, False))
+                made.append((layer, name))
+        self.parameters, self.statistics = (aligned_zeros(sizes[trained], root.dtype) for trained in (True, False))
         rng = np.random.default_rng(root.seed)
-        for layer, name, place in before:
+        for layer, name in made:
             if layer._store is None:
                 layer.initialise(name, self.view(layer, name), rng)
             else:  # the layer has been used on its own
@@ -94,11 +102,14 @@ class Store:
         self.version += 1
 
 
+def root_of(layer):
+    """The outermost network that a layer belongs to."""
+    return layer if layer.parent is None else root_of(layer.parent)
+
+
 def store_of(layer):
     """The store of the network that a layer belongs to, made and initialised the first time."""
-    root = layer
-    while root.parent is not None:
-        root = root.parent
+    root = root_of(layer)
     with _making:
         if root._store is None or any(part._store is not root._store for _, part in root.named_layers()):
             Store(root)

@@ -13,8 +13,7 @@ import numpy as np
 from fastconv import threads
 from fastconv._loops import hogwild, linear, pointwise, softmax, sums, transpose, weight_grad
 from fastconv._loops.program import Program, fingerprint
-
-LINE = 64  # bytes: where activations and prepared weights start
+from fastconv.nn.parameters import LINE, aligned_zeros
 
 
 class Memory:
@@ -71,9 +70,7 @@ class Built:
     def __init__(self, program, work, prepared, prepared_bytes, statistics):
         self.program, self.work, self.statistics = program, work, statistics
         self._prepared, self._version, self._seen = prepared, None, None
-        memory = np.empty(prepared_bytes + LINE, np.uint8)
-        skip = -memory.ctypes.data % LINE
-        self.memory = memory[skip : skip + prepared_bytes]
+        self.memory = aligned_zeros(prepared_bytes, np.uint8)
 
     def refresh(self, store, team):
         """Prepares the weights anew if the store's values have changed; returns them."""

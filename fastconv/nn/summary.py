@@ -4,7 +4,7 @@ algorithm each convolution will use."""
 import math
 from dataclasses import dataclass
 
-from fastconv.nn.parameters import store_of
+from fastconv.nn.parameters import root_of
 from fastconv.shapes import to_int
 
 # Energy of a 32-bit access to DRAM, in joules (Horowitz, 2014; the lecture's 640 pJ).
@@ -125,7 +125,7 @@ def summarise(net, input_shape):
     """See Layer.summary."""
     input_shape = check_shape(input_shape)
     net.output_shape(input_shape[1:])  # says which layer does not fit
-    images, itemsize = input_shape[0], store_of(net).parameters.itemsize
+    images, itemsize = input_shape[0], root_of(net).dtype.itemsize
     rows, before = [], None
     for path, layer, shape, made in leaves(net, input_shape[1:]):
         parameters = sum(math.prod(s) for s in layer.parameter_shapes().values())
