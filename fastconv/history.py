@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 @dataclass
 class History:
     """A training, epoch by epoch: the mean loss and the share of right answers while training (None where the targets
-    are not labels), and the seconds that passed. `settings` says how it was trained."""
+    are not labels), and the seconds that passed. `settings` says how it was trained, and how many bytes gradients and
+    momentum took."""
 
     settings: dict
     losses: list = field(default_factory=list)

@@ -60,6 +60,7 @@ def fit(net, x, y, *, epochs, batch_size, lr, momentum=0.0, weight_decay=0.0, ac
     history = History({**settings, "batch_size": batch_size, "accumulation": accumulation, "update": update,
                        "parallel": job.parallel})  # fmt: skip
     session = job.session(batch_size, momentum != 0, num_threads)
+    history.settings["gradient_bytes"] = session.gradient_bytes
     order = np.random.default_rng(seed)
     batches = -(-len(job.x) // batch_size)
     with bar(progress, epochs * batches) as advance:
