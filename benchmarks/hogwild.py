@@ -132,8 +132,8 @@ def print_table(result):
     for row in result.rows:
         way = row["network"], row["accumulation"], row["update"]
         alone.setdefault(way, row["images/s"])
-        table.add_row(row["network"], row["accumulation"], row["update"], str(row["threads"]), f"{row['images/s']:,.0f}",
-                      f"{row['images/s'] / alone[way]:.2f}", f"{row['gradient MB']:.2f}", f"{row['lost']:.2%}",
+        table.add_row(*way, str(row["threads"]), f"{row['images/s']:,.0f}", f"{row['images/s'] / alone[way]:.2f}",
+                      f"{row['gradient MB']:.2f}", f"{row['lost']:.2%}",
                       f"{row['losses'][-1]:.4f}")  # fmt: skip
     console.print(table)
     console.print("x: against the same with one thread; an image of sparse is an example\n", style="dim")

@@ -1,6 +1,7 @@
 """Filter an image: blur it, find its edges, and run many filters at once, as the first layer of a network does.
 
-    python examples/01_filter_an_image.py"""
+python examples/01_filter_an_image.py
+"""
 
 import numpy as np
 

@@ -1,6 +1,7 @@
 """Choose an algorithm: see what each would cost for a layer, run one by name, and compare their results.
 
-    python examples/02_choose_an_algorithm.py"""
+python examples/02_choose_an_algorithm.py
+"""
 
 import time
 

@@ -1,6 +1,7 @@
 """Backpropagation by hand: the chain rule through add, multiply, max, and a small network, against finite differences.
 
-    python examples/03_backpropagation_by_hand.py"""
+python examples/03_backpropagation_by_hand.py
+"""
 
 import numpy as np
 

@@ -1,7 +1,8 @@
 """Train Hogwild: threads take images and add their gradients to one shared vector, without locks. What is lost when
 two add at the same moment is noise that stochastic gradient descent bears; what is saved is a gradient a thread.
 
-    python examples/05_train_hogwild.py [epochs]"""
+    python examples/05_train_hogwild.py [epochs]
+"""
 
 import sys
 

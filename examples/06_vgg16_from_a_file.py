@@ -8,7 +8,8 @@ Where torchvision is installed, this writes such a file:
     model = torchvision.models.vgg16(weights="DEFAULT")
     safetensors.torch.save_file(model.state_dict(), "vgg16.safetensors")
 
-Without a file it uses random weights, which is enough to see shapes, memory and speed."""
+Without a file it uses random weights, which is enough to see shapes, memory and speed.
+"""
 
 import sys
 import time
