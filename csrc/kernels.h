@@ -39,7 +39,8 @@ typedef struct {
  * over neighbouring planes, (re, im) and (im, -re), multiply with the conjugate. Planes lie v_plane, m_plane bytes
  * apart; all kernels touch `channels` or `filters` values of a plane, vectors run over them. */
 typedef struct {
-    intptr_t tile;        /* T: T x T pixels of x, all of them readable, give (T-R+1) x (T-S+1) of y */
+    intptr_t tile_h,
+        tile_w;           /* so many pixels of x, all readable, give (tile_h-R+1) x (tile_w-S+1) of y */
     intptr_t frequencies; /* matrices of weights */
     intptr_t parts;       /* 1: real, 2: complex */
     void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, void *v,
@@ -58,13 +59,14 @@ typedef struct {
                    intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel, void *scratch);
 } fc_transform;
 
-/* The rows of `transforms`: Winograd's F(m x m, 3 x 3), and Fourier's of T x T pixels. */
+/* The rows of `transforms`: Winograd's F(m x m, 3 x 3), each followed by its F(m x 1, 3 x 1) and F(1 x m, 1 x 3), and
+ * Fourier's of T x T pixels. */
 enum {
     FC_WINOGRAD_2,
-    FC_WINOGRAD_4,
-    FC_WINOGRAD_5,
-    FC_WINOGRAD_6,
-    FC_FFT_16,
+    FC_WINOGRAD_4 = FC_WINOGRAD_2 + 3,
+    FC_WINOGRAD_5 = FC_WINOGRAD_4 + 3,
+    FC_WINOGRAD_6 = FC_WINOGRAD_5 + 3,
+    FC_FFT_16 = FC_WINOGRAD_6 + 3,
     FC_FFT_32,
     FC_FFT_64,
     FC_FFT_128,

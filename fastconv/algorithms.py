@@ -29,6 +29,10 @@ TRANSPOSED_GBYTES = 8.0
 PACKED_GBYTES = 5.0
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
 TRANSFORM_GFLOPS, SPECTRA_GBYTES = 40.0, 10.0  # "fft": transforms; transformed weights, which are read once a round
+# Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products;
+# transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory; preparing them, per float of the result.
+WINOGRAD_NS, WINOGRAD_PREPARED_NS = 0.1, 0.4
+L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 20.0, 16 << 20
 SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
 
 
@@ -53,6 +57,7 @@ class Algorithm:
     takes_blocking: bool = False
     strict: bool = True  # multiplies what the definition multiplies
     multiplies_padding: bool = False  # with its zeros, where the definition skips it
+    accurate: bool = True  # rms error at most 4 times that of "direct" (docs/accuracy.md): else by name only
     summary: str = ""
 
     def compile(self, shape, itemsize, strides, relu, blocking):
@@ -105,11 +110,16 @@ def _product_seconds(shape, itemsize, least_filters):
     return shape.flops * idle * itemsize / (4e9 * NOMINAL[active_isa()])
 
 
-def _direct_cost(shape, itemsize):
+def _transposing(shape, itemsize):
+    """Channels-first x and y on their way in and out."""
     moved = 0 if shape.layout == "NHWC" else math.prod(shape.input_shape) + math.prod(shape.output_shape)
+    return moved * itemsize / (TRANSPOSED_GBYTES * 1e9)
+
+
+def _direct_cost(shape, itemsize):
     # Depthwise vectors run over the groups; otherwise they run over the filters of one.
     product = _product_seconds(shape, itemsize, 1 if shape.depthwise else 16)
-    return product + moved * itemsize / (TRANSPOSED_GBYTES * 1e9)
+    return product + _transposing(shape, itemsize)
 
 
 def _im2col_cost(shape, itemsize):
@@ -122,33 +132,48 @@ def _packing_cost(shape, itemsize):
     return plain_weight_bytes(shape, itemsize) / (PACKED_GBYTES * 1e9)
 
 
+WINOGRAD_SIZES = tuple(dict.fromkeys(m for m, _ in WINOGRAD))
+
+
 def _refuse_winograd(shape):
-    for name, value, needed in (
-        ("kernel", (shape.R, shape.S), (3, 3)),
-        ("stride", shape.stride, (1, 1)),
-        ("dilation", shape.dilation, (1, 1)),
-    ):
-        if value != needed:
-            return f"the {name} is {value[0]}x{value[1]}, and Winograd's F(m x m, 3 x 3) needs {needed[0]}x{needed[1]}"
+    if (shape.R, shape.S) not in ((3, 3), (3, 1), (1, 3)):
+        return f"the kernel is {shape.R}x{shape.S}, and Winograd's is 3x3, 3x1 or 1x3"
+    for name, value in (("stride", shape.stride), ("dilation", shape.dilation)):
+        if value != (1, 1):
+            return f"the {name} is {value[0]}x{value[1]}, and Winograd's is 1x1"
     return _without_channels(shape)
 
 
-def _winograd_row(m):
-    """F(m x m, 3 x 3)."""
-    tile = (m + 2) ** 2
+def _winograd_row(m, **fields):
+    """F(m x m, 3 x 3), or along one axis only."""
+
+    def counts(shape):
+        """Tiles, products a tile takes part in, transformed weights."""
+        axes = [(results, size) for results, size in ((shape.P, shape.R), (shape.Q, shape.S)) if size == 3]
+        other = shape.P if shape.R == 1 else shape.Q if shape.S == 1 else 1
+        tiles = shape.N * other * math.prod(math.ceil(results / m) for results, _ in axes)
+        products = (m + 2) ** len(axes)
+        return tiles, products, products * shape.C * shape.K / shape.groups
 
     def cost(shape, itemsize):
-        tiles = shape.N * math.ceil(shape.P / m) * math.ceil(shape.Q / m)
-        return tiles * tile * 2 * shape.C * (shape.K / shape.groups) * itemsize / (4e9 * NOMINAL[active_isa()])
+        tiles, products, weights = counts(shape)
+        gbytes = MEMORY_GBYTES if weights * itemsize > NOMINAL_L3 else L3_GBYTES
+        return (
+            2 * max(tiles, 4) * weights * itemsize / (4e9 * NOMINAL[active_isa()])
+            + m * WINOGRAD_NS * 1e-9 * tiles * products * (shape.C + shape.K) * itemsize / 4
+            + weights * itemsize / (gbytes * 1e9)
+            + _transposing(shape, itemsize)
+        )
 
     return Algorithm(
         f"winograd{m}x{m}",
         refuse=_refuse_winograd,
         cost=cost,
-        nest=lambda _shape: WINOGRAD[m],
-        prepare_cost=_packing_cost,
+        nest=lambda shape: WINOGRAD[m, (shape.R, shape.S)],
+        prepare_cost=lambda shape, itemsize: counts(shape)[2] * itemsize / 4 * WINOGRAD_PREPARED_NS * 1e-9,
         strict=False,
-        summary=f"F({m} x {m}, 3 x 3): {9 * m * m / tile:.2f} times fewer multiplications",
+        summary=f"F({m} x {m}, 3 x 3): {9 * m * m / (m + 2) ** 2:.2f} times fewer multiplications",
+        **fields,
     )
 
 
@@ -222,7 +247,7 @@ ALGORITHMS = (
         multiplies_padding=True,
         summary="a matrix product; the im2col matrix is lowered a block at a time, straight into its panels",
     ),
-    *(_winograd_row(m) for m in WINOGRAD),
+    *(_winograd_row(m, accurate=m < 6) for m in WINOGRAD_SIZES),
     Algorithm(
         "fft",
         refuse=_refuse_fft,
@@ -274,7 +299,10 @@ def _choose(shape, itemsize, algorithm, strict, prepared, blocked, _isa):
     able = [
         row
         for row in ALGORITHMS
-        if not row.refuse(shape) and (row.strict or not strict) and (row.takes_blocking or not blocked)
+        if row.accurate
+        and not row.refuse(shape)
+        and (row.strict or not strict)
+        and (row.takes_blocking or not blocked)
     ]
     return min(able, key=lambda row: row_cost(row, shape, itemsize, prepared))
 

@@ -21,7 +21,7 @@ cdef extern from "kernels.h" nogil:
         intptr_t top, bottom, left, right
 
     ctypedef struct fc_transform:
-        intptr_t tile, frequencies, parts
+        intptr_t tile_h, tile_w, frequencies, parts
         void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, void *v,
                       intptr_t v_plane, void *scratch) noexcept nogil
         void (*weights)(intptr_t R, intptr_t S, const void *w, intptr_t w_row, intptr_t w_tap,
@@ -60,7 +60,7 @@ cdef extern from "kernels.h" nogil:
         void (*depthwise)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
                           const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
                           const void *bias, int relu, void *y, intptr_t y_step) noexcept nogil
-        fc_transform transforms[8]
+        fc_transform transforms[16]
         double (*fma_chain)(intptr_t steps) noexcept nogil
         double (*read_sum)(const void *p, intptr_t bytes) noexcept nogil
 
