@@ -144,7 +144,7 @@ def _refuse_winograd(shape):
     return _without_channels(shape)
 
 
-def _winograd_row(m, **fields):
+def _winograd_row(m, accurate=True):
     """F(m x m, 3 x 3), or along one axis only."""
 
     def counts(shape):
@@ -172,8 +172,9 @@ def _winograd_row(m, **fields):
         nest=lambda shape: WINOGRAD[m, (shape.R, shape.S)],
         prepare_cost=lambda shape, itemsize: counts(shape)[2] * itemsize / 4 * WINOGRAD_PREPARED_NS * 1e-9,
         strict=False,
-        summary=f"F({m} x {m}, 3 x 3): {9 * m * m / (m + 2) ** 2:.2f} times fewer multiplications",
-        **fields,
+        accurate=accurate,
+        summary=f"F({m} x {m}, 3 x 3): {9 * m * m / (m + 2) ** 2:.2f} times fewer multiplications"
+        + ("" if accurate else "; less accurate, never chosen by auto"),
     )
 
 
