@@ -77,6 +77,10 @@ typedef void fc_tile(intptr_t taps, const intptr_t *tap, intptr_t k, const void 
                      intptr_t a_col, const void *b, intptr_t b_row, intptr_t b_ahead, void *c,
                      intptr_t c_row, intptr_t n, const fc_store *store);
 
+typedef void fc_depthwise(intptr_t rows, intptr_t columns, intptr_t taps, const intptr_t *tap,
+                          const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
+                          const void *bias, int relu, void *y, intptr_t y_step);
+
 typedef struct {
     const char *isa;
     intptr_t itemsize, lanes, MR, NV, NR; /* NR = NV * lanes columns of a full tile */
@@ -93,9 +97,9 @@ typedef struct {
     void (*lower_columns)(const fc_geometry *g, const void *x, const intptr_t *x_strides, intptr_t pixel,
                           intptr_t pixels, intptr_t k0, intptr_t k1, void *dst, intptr_t dst_row,
                           intptr_t width, intptr_t dst_strip);
-    void (*depthwise)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
-                      const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
-                      const void *bias, int relu, void *y, intptr_t y_step);
+    fc_depthwise *depthwise, *depthwise_rows, *depthwise_3x3[2];
+    void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, const void *limit,
+                  intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row, intptr_t dst_plane);
     fc_transform transforms[FC_TRANSFORMS];
     double (*fma_chain)(intptr_t steps);               /* benchmarks: the peak */
     double (*read_sum)(const void *p, intptr_t bytes); /* benchmarks: the bandwidth; is all finite? */

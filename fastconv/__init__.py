@@ -9,6 +9,7 @@ from fastconv.convolution import col2im, conv2d, explain_conv2d, im2col
 from fastconv.images import filter2d
 from fastconv.plan import Plan, plan_conv2d
 from fastconv.products import gemm, matmul
+from fastconv.signals import conv1d
 from fastconv.threads import get_num_threads, num_threads, set_num_threads
 
 __version__ = "0.1.0"
@@ -17,6 +18,7 @@ __all__ = [
     "Blocking",
     "Plan",
     "col2im",
+    "conv1d",
     "conv2d",
     "explain_conv2d",
     "filter2d",

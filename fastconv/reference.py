@@ -76,6 +76,16 @@ def conv2d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilati
     return y if layout == "NCHW" else np.moveaxis(y, 1, 3)
 
 
+def conv1d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
+    """conv2d of images of one row."""
+    axis = 2 if layout == "NCHW" else 1
+    if not isinstance(padding, str):
+        padding = ((0, 0), _pair(padding))
+    y = conv2d(np.expand_dims(x, axis), np.expand_dims(weight, axis), bias, activation=activation, stride=(1, stride),
+               padding=padding, dilation=(1, dilation), groups=groups, layout=layout)  # fmt: skip
+    return y.squeeze(axis)
+
+
 def im2col(x, kernel_size, *, stride=1, padding=0, dilation=1, layout="NCHW"):
     """A row per output pixel: the values it is computed from, (c, r, s) in order, or (r, s, c) for "NHWC"."""
     x = _channels_first(x, layout)

@@ -50,6 +50,14 @@ def to_counts(value, name, least):
     return pair
 
 
+def to_count(value, name):
+    """An integer of at least 1."""
+    count = to_int(value, name)
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+    return count
+
+
 def to_layout(layout):
     """The layout's name, checked."""
     if layout not in LAYOUTS:
@@ -109,13 +117,13 @@ class ConvShape:
             raise ValueError(f"groups must be at least 1, got {groups}")
         if self.C != group_channels * groups:
             raise ValueError(
-                f"x has {self.C} channels, but weight {weight_shape} with groups={groups} in layout {layout} "
+                f"x has {self.C} channels, but weight with groups={groups} in layout {layout} "
                 f"takes {group_channels} * {groups}"
             )
         if self.K % groups:
             raise ValueError(f"weight has {self.K} filters, which groups={groups} does not divide")
         if self.R == 0 or self.S == 0:
-            raise ValueError(f"weight {weight_shape} has an empty kernel in layout {layout}")
+            raise ValueError(f"weight has an empty kernel in layout {layout}, {self.R}x{self.S}")
         reach = tuple(d * (size - 1) for d, size in zip(dilation, (self.R, self.S), strict=True))
         self.dilation, self.groups, self.layout = dilation, groups, layout
         self.padding = to_padding(padding, reach, stride)

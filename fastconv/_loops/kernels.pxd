@@ -38,6 +38,10 @@ cdef extern from "kernels.h" nogil:
     cdef enum:
         FC_WINOGRAD_2, FC_WINOGRAD_4, FC_WINOGRAD_5, FC_WINOGRAD_6, FC_FFT_16, FC_FFT_32, FC_FFT_64, FC_FFT_128
 
+    ctypedef void fc_depthwise(intptr_t rows, intptr_t columns, intptr_t taps, const intptr_t *tap,
+                               const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
+                               const void *bias, int relu, void *y, intptr_t y_step) noexcept nogil
+
     ctypedef struct fc_kernels:
         const char *isa
         intptr_t itemsize, lanes, MR, NV, NR
@@ -57,9 +61,12 @@ cdef extern from "kernels.h" nogil:
         void (*lower_columns)(const fc_geometry *g, const void *x, const intptr_t *x_strides,
                               intptr_t pixel, intptr_t pixels, intptr_t k0, intptr_t k1, void *dst,
                               intptr_t dst_row, intptr_t width, intptr_t dst_strip) noexcept nogil
-        void (*depthwise)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
-                          const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
-                          const void *bias, int relu, void *y, intptr_t y_step) noexcept nogil
+        fc_depthwise *depthwise
+        fc_depthwise *depthwise_rows
+        fc_depthwise *depthwise_3x3[2]
+        void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, const void *limit,
+                      intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row,
+                      intptr_t dst_plane) noexcept nogil
         fc_transform transforms[16]
         double (*fma_chain)(intptr_t steps) noexcept nogil
         double (*read_sum)(const void *p, intptr_t bytes) noexcept nogil

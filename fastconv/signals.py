@@ -1,0 +1,62 @@
+"""conv1d: a signal is an image of one row, so this is conv2d with H = R = 1. Check, insert the axis, delegate."""
+
+import numpy as np
+
+from fastconv.arrays import as_array, check_out
+from fastconv.convolution import conv2d
+from fastconv.shapes import conv_shape, to_count, to_int, to_layout
+
+
+def conv1d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilation=1, groups=1,
+           layout="NCHW", algorithm="auto", strict=False, blocking=None, out=None, num_threads=None):  # fmt: skip
+    """1-D convolution (cross-correlation, as in torch) of a batch of signals, plus bias, then the activation:
+
+        y[n,k,q] = act(bias[k] + sum_{c,s} x[n, c, q*stride - left + s*dilation] * weight[k,c,s])
+
+    layout "NCHW": x (N,C,L), weight (K,C/groups,S), result (N,K,Q); "NHWC": x (N,L,C), weight (K,S,C/groups), result
+    (N,Q,K). stride, dilation: an integer. padding: an integer, (left, right), "valid" or "same" (stride 1 only). The
+    other parameters, and the errors, are conv2d's, whose W is L here."""
+    x, weight = as_row(x, "x", layout), as_row(weight, "weight", layout)
+    geometry = {**row_geometry(stride, padding, dilation), "groups": groups, "layout": layout}
+    axis, row_out = row_axis(layout), None
+    if out is not None:
+        shape = conv_shape(x.shape, weight.shape, **geometry).output_shape
+        check_out(out, shape[:axis] + shape[axis + 1 :], x.dtype, (("x", x), ("weight", weight)))
+        row_out = np.expand_dims(out, axis)
+    y = conv2d(x, weight, bias, activation=activation, algorithm=algorithm, strict=strict, blocking=blocking,
+               out=row_out, num_threads=num_threads, **geometry)  # fmt: skip
+    return y.squeeze(axis) if out is None else out
+
+
+def row_axis(layout):
+    """Where H lies among an image's axes."""
+    return 2 if to_layout(layout) == "NCHW" else 1
+
+
+def as_row(value, name, layout):
+    """A 3-D array as an image of one row, without a copy."""
+    array = as_array(value, name)
+    if array.ndim != 3:
+        raise ValueError(f"{name} must be 3-D, got shape {array.shape}")
+    return np.expand_dims(array, row_axis(layout))
+
+
+def row_geometry(stride, padding, dilation):
+    """conv2d's stride, padding and dilation of conv1d's."""
+    return {
+        "stride": (1, to_count(stride, "stride")),
+        "padding": padding if isinstance(padding, str) else ((0, 0), _sides(padding)),
+        "dilation": (1, to_count(dilation, "dilation")),
+    }
+
+
+def _sides(padding):
+    form = "padding must be an integer, (left, right), 'same' or 'valid'"
+    if not isinstance(padding, (tuple, list)):
+        padding = (padding, padding)
+    if len(padding) != 2:
+        raise ValueError(f"{form}, got {padding!r}")
+    left, right = (to_int(side, "padding") for side in padding)
+    if min(left, right) < 0:
+        raise ValueError(f"padding must not be negative, got {padding!r}")
+    return left, right
