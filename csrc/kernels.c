@@ -1,6 +1,8 @@
 /* The translation unit that setup.py compiles once per row of isa.def and dtype. It defines one
  * symbol, fc_<isa>_<dtype>; everything else is static, so no code of one ISA can be linked into
  * another. setup.py passes FC_ISA_NAME, FC_VECTOR_BYTES, FC_MR, FC_NV and FC_REAL_BYTES. */
+#include <math.h>
+
 #include "kernels.h"
 
 #if FC_REAL_BYTES == 4
@@ -20,6 +22,9 @@ typedef double real;
 #include "kernels/depthwise.c"
 #include "kernels/winograd.c"
 #include "kernels/fft.c"
+#include "kernels/elementwise.c"
+#include "kernels/channels.c"
+#include "kernels/pool.c"
 #include "kernels/probe.c"
 
 #define PASTE(isa, dtype) fc_##isa##_##dtype
@@ -46,6 +51,17 @@ const fc_kernels TABLE(FC_ISA_NAME, FC_DTYPE) = {
     .depthwise_3x3 = {depthwise_3x3_step_1, depthwise_3x3_step_2},
     .split = split,
     .transforms = {WINOGRAD_TABLE FFT_TABLE},
+    .map = MAP_TABLE,
+    .largest = largest,
+    .dropout = dropout,
+    .covariance = covariance,
+    .combine = combine,
+    .response_norm = response_norm,
+    .response_norm_grad = response_norm_grad,
+    .max_pool = max_pool,
+    .mean_pool = mean_pool,
+    .max_pool_grad = max_pool_grad,
+    .mean_pool_grad = mean_pool_grad,
     .fma_chain = fma_chain,
     .read_sum = read_sum,
 };

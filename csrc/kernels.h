@@ -81,6 +81,20 @@ typedef void fc_depthwise(intptr_t rows, intptr_t columns, intptr_t taps, const 
                           const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
                           const void *bias, int relu, void *y, intptr_t y_step);
 
+/* Functions of single elements: y[i] = f(a[i], b[i], s). */
+typedef void fc_map(intptr_t n, const void *a, const void *b, double s, void *y);
+enum {
+    FC_RELU,              /* max(a, 0); NaN stays */
+    FC_RELU_GRAD,         /* a, or 0 where b <= 0 */
+    FC_SIGMOID,           /* 1 / (1 + exp(-a)) */
+    FC_SIGMOID_GRAD,      /* a * b * (1 - b) */
+    FC_ADD,               /* a + b */
+    FC_SCALED_DIFFERENCE, /* (a - b) * s */
+    FC_EXP_MINUS,         /* exp(a - s) */
+    FC_SOFTMAX_GRAD,      /* b * (a - s) */
+    FC_MAPS
+};
+
 typedef struct {
     const char *isa;
     intptr_t itemsize, lanes, MR, NV, NR; /* NR = NV * lanes columns of a full tile */
@@ -101,6 +115,28 @@ typedef struct {
     void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, const void *limit,
                   intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row, intptr_t dst_plane);
     fc_transform transforms[FC_TRANSFORMS];
+    fc_map *map[FC_MAPS];
+    double (*largest)(intptr_t n, const void *a);
+    void (*dropout)(intptr_t n, uint64_t seed, uint64_t step, uint64_t image, double p, const void *x,
+                    void *y);
+    void (*covariance)(intptr_t rows, intptr_t n, const void *a, const void *ca, const void *b,
+                       const void *cb, void *sum);
+    void (*combine)(intptr_t rows, intptr_t n, const void *a, const void *ca, const void *b,
+                    const void *cb, const void *d, void *y);
+    void (*response_norm)(intptr_t n, intptr_t size, double scale, double beta, double k, const void *x,
+                          void *scratch, void *y);
+    void (*response_norm_grad)(intptr_t n, intptr_t size, double scale, double beta, double k,
+                               const void *x, const void *grad, void *scratch, void *dx);
+    void (*max_pool)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
+                     const void *x, intptr_t x_step, void *y, intptr_t y_step);
+    void (*mean_pool)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
+                      const void *x, intptr_t x_step, intptr_t count, void *y, intptr_t y_step);
+    void (*max_pool_grad)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
+                          const void *x, intptr_t x_step, const void *grad, intptr_t grad_step,
+                          void *dx);
+    void (*mean_pool_grad)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
+                           const void *grad, intptr_t grad_step, intptr_t count, void *dx,
+                           intptr_t x_step);
     double (*fma_chain)(intptr_t steps);               /* benchmarks: the peak */
     double (*read_sum)(const void *p, intptr_t bytes); /* benchmarks: the bandwidth; is all finite? */
 } fc_kernels;

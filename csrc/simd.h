@@ -46,6 +46,20 @@ INLINE vec load_n(const void *p, intptr_t n) {
 }
 INLINE void store_n(void *p, vec v, intptr_t n) { copy_n(p, &v, n); }
 
+/* n elements, at most LANES. */
+INLINE vec load_upto(const void *p, intptr_t n) { return n == LANES ? load(p) : load_n(p, n); }
+INLINE void store_upto(void *p, vec v, intptr_t n) {
+    if (n == LANES)
+        store(p, v);
+    else
+        store_n(p, v, n);
+}
+
+/* Lane by lane, a where the mask is all ones, b where it is 0. */
+INLINE vec where(vec_index mask, vec a, vec b) {
+    return (vec)((mask & (vec_index)a) | (~mask & (vec_index)b));
+}
+
 INLINE real sum_lanes(vec v) {
     real s = 0;
     for (int i = 0; i < LANES; i++) s += v[i];

@@ -8,9 +8,8 @@ from fastconv._loops import im2col as _im2col
 from fastconv.algorithms import choose, explain, prepare_weights
 from fastconv.arrays import as_array, check_out, check_same_dtype
 from fastconv.blocking import check_blocking
-from fastconv.shapes import conv_shape, to_counts, to_int
+from fastconv.shapes import conv_shape, to_int, window_shape
 
-# One group of any number of channels: the filter that im2col and col2im lower for.
 DTYPES = ("float32", "float64")
 
 
@@ -105,21 +104,13 @@ def to_shape(shape, name):
     return sizes
 
 
-def _lowering_shape(input_shape, kernel_size, stride, padding, dilation, layout):
-    """The ConvShape of one filter of that size over all channels."""
-    kernel = to_counts(kernel_size, "kernel_size", 1)
-    channels = input_shape[3 if layout == "NHWC" else 1] if len(input_shape) == 4 else 0
-    weight_shape = (1, *kernel, channels) if layout == "NHWC" else (1, channels, *kernel)
-    return conv_shape(input_shape, weight_shape, stride, padding, dilation, 1, layout)
-
-
 def im2col(x, kernel_size, *, stride=1, padding=0, dilation=1, layout="NCHW", num_threads=None):
     """The im2col matrix: one row per output pixel, (N*P*Q, C*R*S) for "NCHW", (N*P*Q, R*S*C) for "NHWC".
 
     A convolution is this matrix times the flattened filters; it holds every pixel up to R*S times, which
     conv2d avoids. kernel_size: an integer or (R, S). x, the other parameters and errors as conv2d's."""
     x = as_array(x, "x")
-    shape = _lowering_shape(x.shape, kernel_size, stride, padding, dilation, layout)
+    shape = window_shape(x.shape, kernel_size, stride, padding, dilation, layout)
     out = np.empty((shape.N * shape.P * shape.Q, shape.C * shape.R * shape.S), x.dtype)
     if out.size:
         _im2col.im2col(shape.packed, in_nchw_order(x, layout), out, threads.team_size(out.size, num_threads))
@@ -133,7 +124,7 @@ def col2im(cols, input_shape, kernel_size, *, stride=1, padding=0, dilation=1, l
     Parameters and errors as im2col's."""
     cols = as_array(cols, "cols")
     input_shape = to_shape(input_shape, "input_shape")
-    shape = _lowering_shape(input_shape, kernel_size, stride, padding, dilation, layout)
+    shape = window_shape(input_shape, kernel_size, stride, padding, dilation, layout)
     expected = (shape.N * shape.P * shape.Q, shape.C * shape.R * shape.S)
     if cols.shape != expected:
         raise ValueError(f"cols must have shape {expected} for this input_shape and kernel_size, got {cols.shape}")

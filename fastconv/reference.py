@@ -116,6 +116,142 @@ def col2im(cols, input_shape, kernel_size, *, stride=1, padding=0, dilation=1, l
     return x if layout == "NCHW" else np.moveaxis(x, 1, 3)
 
 
+# --- activations and losses
+
+
+def relu(x):
+    """max(x, 0); NaN is not <= 0."""
+    return np.where(x <= 0, x.dtype.type(0), x)
+
+
+def relu_grad(grad, y):
+    """grad where y is not 0."""
+    return np.where(y <= 0, grad.dtype.type(0), grad)
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x))."""
+    small = np.exp(-np.abs(x))
+    return np.where(x < 0, small, 1) / (1 + small)
+
+
+def sigmoid_grad(grad, y):
+    """grad * y * (1 - y)."""
+    return grad * y * (1 - y)
+
+
+def softmax(x, axis=-1):
+    """exp(x) / sum(exp(x))."""
+    exponentials = np.exp(x - x.max(axis, keepdims=True))
+    return exponentials / exponentials.sum(axis, keepdims=True)
+
+
+def softmax_grad(grad, y, axis=-1):
+    """y * (grad - sum(grad * y))."""
+    return y * (grad - (grad * y).sum(axis, keepdims=True))
+
+
+def cross_entropy(logits, labels):
+    """The mean of -log(softmax(logits)[label])."""
+    most = logits.max(1, keepdims=True)
+    logs = logits - most - np.log(np.exp(logits - most).sum(1, keepdims=True))
+    return -logs[np.arange(len(labels)), labels].mean()
+
+
+def cross_entropy_grad(logits, labels):
+    """(softmax(logits) - one_hot(labels)) / N."""
+    return (softmax(logits) - np.eye(logits.shape[1], dtype=logits.dtype)[labels]) / len(labels)
+
+
+def binary_cross_entropy(logits, targets):
+    """The mean of -t * log(y) - (1 - t) * log(1 - y), y = sigmoid(logits)."""
+    return (np.logaddexp(0, logits) - targets * logits).mean()
+
+
+def binary_cross_entropy_grad(logits, targets):
+    """(sigmoid(logits) - targets) / their number."""
+    return (sigmoid(logits) - targets) / logits.size
+
+
+# --- fully connected layers
+
+
+def linear(x, weight, bias=None):
+    """x @ weight.T + bias."""
+    return x @ weight.T if bias is None else x @ weight.T + bias
+
+
+def linear_grad(grad, x, weight):
+    """The gradients of x, weight and bias."""
+    return grad @ weight, grad.T @ x, grad.sum(0)
+
+
+# --- pooling
+
+
+def _windows(x, kernel_size, stride, padding, layout):
+    """An array (taps, N, C, P, Q) of what each tap of the windows meets, and whether that is a pixel of the image."""
+    x, kernel = _channels_first(x, layout), _pair(kernel_size)
+    sides, _, taps = _geometry(x.shape[2:], kernel, kernel if stride is None else stride, padding, 1)
+    inside = np.pad(np.ones(x.shape, bool), ((0, 0), (0, 0), *sides))
+    x = np.pad(x, ((0, 0), (0, 0), *sides))
+    return tuple(np.stack([array[:, :, rows, cols] for rows, cols in taps.values()]) for array in (x, inside))
+
+
+def _spread(shares, input_shape, kernel_size, stride, padding, layout):
+    """An array of input_shape: shares (taps, N, C, P, Q) added to the pixels they come from."""
+    kernel = _pair(kernel_size)
+    cols = np.moveaxis(shares, (1, 2, 3, 4, 0), (0, 3, 1, 2, 4))
+    if layout == "NHWC":
+        cols = np.moveaxis(cols, 3, 4)
+    cols = cols.reshape(np.prod(cols.shape[:3], dtype=int), np.prod(cols.shape[3:], dtype=int))
+    stride = kernel if stride is None else stride
+    return col2im(cols, input_shape, kernel, stride=stride, padding=padding, layout=layout)
+
+
+def _largest(x, kernel_size, stride, padding, layout):
+    """The windows, and the first of each one's largest taps; NaN is larger than all."""
+    taps, inside = _windows(x, kernel_size, stride, padding, layout)
+    rank = np.where(np.isnan(taps), np.inf, taps.astype(float))
+    # Among infinities the NaN goes first; padding comes last.
+    order = np.lexsort((np.isnan(taps), rank, inside), axis=0)[-1] if taps.size else np.zeros(taps.shape[1:], int)
+    best = np.take_along_axis(taps, order[None], 0)[0]
+    same = inside & ((taps == best) | (np.isnan(taps) & np.isnan(best)))
+    return taps, same.argmax(0)
+
+
+def max_pool2d(x, kernel_size, *, stride=None, padding=0, layout="NCHW"):
+    """The largest pixel of each window."""
+    taps, at = _largest(x, kernel_size, stride, padding, layout)
+    y = np.take_along_axis(taps, at[None], 0)[0]
+    return y if layout == "NCHW" else np.moveaxis(y, 1, 3)
+
+
+def max_pool2d_grad(grad, x, kernel_size, *, stride=None, padding=0, layout="NCHW"):
+    """grad added to the first largest pixel of each window."""
+    taps, at = _largest(x, kernel_size, stride, padding, layout)
+    shares = np.where(np.arange(len(taps))[:, None, None, None, None] == at, _channels_first(grad, layout), 0)
+    return _spread(shares, x.shape, kernel_size, stride, padding, layout)
+
+
+def _counts(inside, count_include_pad):
+    return len(inside) if count_include_pad else inside.sum(0)
+
+
+def avg_pool2d(x, kernel_size, *, stride=None, padding=0, count_include_pad=True, layout="NCHW"):
+    """The mean of each window, with the padding's zeros or without."""
+    taps, inside = _windows(x, kernel_size, stride, padding, layout)
+    y = taps.sum(0) / _counts(inside, count_include_pad)
+    return y if layout == "NCHW" else np.moveaxis(y, 1, 3)
+
+
+def avg_pool2d_grad(grad, input_shape, kernel_size, *, stride=None, padding=0, count_include_pad=True, layout="NCHW"):
+    """grad divided by what its window counts, added to the window's pixels."""
+    _, inside = _windows(np.zeros(input_shape, grad.dtype), kernel_size, stride, padding, layout)
+    shares = np.where(inside, _channels_first(grad, layout) / _counts(inside, count_include_pad), 0)
+    return _spread(shares, input_shape, kernel_size, stride, padding, layout)
+
+
 # --- images
 
 

@@ -180,3 +180,11 @@ def conv_shape(input_shape, weight_shape, stride=1, padding=0, dilation=1, group
         padding = to_padding(padding, (0, 0), (1, 1))
     return _conv_shape(input_shape, weight_shape, to_counts(stride, "stride", 1), padding,
                        to_counts(dilation, "dilation", 1), to_int(groups, "groups"), to_layout(layout))  # fmt: skip
+
+
+def window_shape(input_shape, kernel_size, stride=1, padding=0, dilation=1, layout="NCHW"):
+    """The ConvShape of one filter of that size over all channels: what im2col lowers for, and what pools."""
+    kernel = to_counts(kernel_size, "kernel_size", 1)
+    channels = input_shape[3 if layout == "NHWC" else 1] if len(input_shape) == 4 else 0
+    weight_shape = (1, *kernel, channels) if layout == "NHWC" else (1, channels, *kernel)
+    return conv_shape(input_shape, weight_shape, stride, padding, dilation, 1, layout)

@@ -17,6 +17,7 @@ from fastconv._loops import team as _team
 # 2026-11): below 1 MFLOP a thread, some 10 us, it does not pay.
 SERIAL_WORK = 2_000_000
 WORK_PER_THREAD = 1_000_000
+ELEMENT_WORK = 50  # an element read and written takes some 0.5 ns, the time of so many FLOPs
 MOST_THREADS = 1024
 
 _process_limit = None

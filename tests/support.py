@@ -68,6 +68,11 @@ def gamma(terms, dtype):
     return terms * u / (1 - terms * u)
 
 
+def slope(function, x, toward, step=1e-5):
+    """The derivative of a real function of float64 arrays along a direction, by a central difference."""
+    return (function(x + step * toward) - function(x - step * toward)) / (2 * step)
+
+
 def poison(shape, dtype):
     """An array of NaN with a payload that no operation makes, for `written`."""
     bits = {4: 0x7FC12345, 8: 0x7FF8123456789ABC}[np.dtype(dtype).itemsize]

@@ -84,6 +84,37 @@ def run_everything():
             np.testing.assert_array_equal(cols, reference.im2col(x, size, **lowering))
             fc.col2im(fenced(cols, at_end), x.shape, size, **lowering)
             calls += 2
+        calls += run_layers(dtype, at_end)
+    return calls
+
+
+def run_layers(dtype, at_end):
+    """The other operations of a convnet and their gradients."""
+
+    def some(*shape):
+        return fenced(whole(shape, 1).astype(dtype), at_end)
+
+    calls = 0
+    for n in (1, 7, 33, 260):
+        x, y, labels = some(3, n), some(3, n), fenced(np.zeros(3, np.int64), at_end)
+        for call in (fc.relu_grad, fc.sigmoid_grad, fc.softmax_grad):
+            call(x, y)
+        for call in (fc.relu, fc.sigmoid, fc.softmax):
+            call(x)
+        fc.cross_entropy_grad(x, labels)
+        fc.binary_cross_entropy_grad(x, fenced(np.ones((3, n), dtype), at_end))
+        for rows in (1, 3, 11):
+            fc.linear(some(rows, n), some(19, n), some(19))
+            fc.linear_grad(some(rows, 19), some(rows, n), some(19, n))
+        calls += 14
+    for channels, layout in itertools.product((1, 5, 40), ("NCHW", "NHWC")):
+        x = some(2, 7, 6, channels) if layout == "NHWC" else some(2, channels, 7, 6)
+        for kernel, parameters in ((2, {}), (3, {"stride": 2, "padding": 1}), ((1, 2), {"stride": 1})):
+            grad = fenced(fc.max_pool2d(x, kernel, layout=layout, **parameters), at_end)
+            fc.max_pool2d_grad(grad, x, kernel, layout=layout, out=some(*x.shape), **parameters)
+            fc.avg_pool2d(x, kernel, layout=layout, out=grad, **parameters)
+            fc.avg_pool2d_grad(grad, x.shape, kernel, layout=layout, out=some(*x.shape), **parameters)
+            calls += 4
     return calls
 
 

@@ -1,4 +1,4 @@
-# The packed product, shared with im2col.pyx: c = act(alpha * a @ b + beta * c + bias), strides in bytes.
+# The packed product, shared with im2col.pyx and linear.pyx: c = act(alpha * a @ b + beta * c + bias), strides in bytes.
 from fastconv._loops.kernels cimport fc_kernels, fc_store
 
 cdef struct Blocks:
@@ -13,3 +13,8 @@ cdef int gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, double alpha,
               const char *a, Py_ssize_t a_row, Py_ssize_t a_col,
               const char *b, Py_ssize_t b_row, Py_ssize_t b_col, double beta,
               char *c, Py_ssize_t c_row, Py_ssize_t itemsize, const Blocks *wanted, int team) except -1
+cdef size_t product_bytes(const fc_kernels *kernels) noexcept nogil
+cdef void product_here(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+                       const char *a, Py_ssize_t a_row, Py_ssize_t a_col,
+                       const char *b, Py_ssize_t b_row, Py_ssize_t b_col, double beta,
+                       char *c, Py_ssize_t c_row, char *scratch) noexcept nogil

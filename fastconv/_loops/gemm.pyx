@@ -1,7 +1,7 @@
 """The packed product: five loops around the register tile (csrc/kernels/tile.c), after Goto and van de
 Geijn, "Anatomy of high-performance matrix multiplication" (2008), with the paths for small and narrow
 shapes that need no packing. Called by the compiled face fastconv/products.pyx; macro_kernel also by
-im2col.pyx.
+im2col.pyx, product_here by linear.pyx.
 
     for jc in n by NC            a block of B, KC x NC, is packed in strips of NR columns: L3, by all threads
       for pc in k by KC          a strip, KC x NR, stays in L1 while the rows of a block of A pass it
@@ -100,6 +100,43 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
                 c + ir * c_row + jr * size, c_row, cols, &s)
             ir += rows
     # end: for jr, for ir
+
+
+# A chunk's own product packs a block of B of so many items at a time, 256 KB of floats, half of Zen 3's L2, long in the
+# direction in which B is contiguous: reading it in runs of a KB took twice the time (2026-11).
+cdef enum:
+    LONG = 1024
+    SHORT = 64
+
+cdef size_t product_bytes(const fc_kernels *kernels) noexcept nogil:
+    """Scratch of product_here."""
+    cdef Py_ssize_t block = LONG * SHORT * kernels.itemsize + LONG // kernels.NR * STRIP_GAP
+    return block + MC * (LONG * kernels.itemsize + LINE)
+
+
+cdef void product_here(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+                       const char *a, Py_ssize_t a_row, Py_ssize_t a_col,                # IN
+                       const char *b, Py_ssize_t b_row, Py_ssize_t b_col, double beta,   # IN
+                       char *c, Py_ssize_t c_row, char *scratch) noexcept nogil:
+    """c = a @ b + beta * c on this thread: the packed product's loops for chunks that are products themselves."""
+    cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR
+    cdef Py_ssize_t kc = SHORT if b_col == size else LONG, nc = LONG if b_col == size else SHORT
+    cdef Py_ssize_t jc, pc, ic, rows, cols, depth, strip, a_pitch
+    cdef char *a_pack = scratch + LONG * SHORT * size + LONG // NR * STRIP_GAP
+    cdef fc_store store
+    store.alpha, store.row_bias, store.col_bias, store.relu = 1, NULL, NULL, 0
+    for jc from 0 <= jc < n by nc:
+        cols = least(nc, n - jc)
+        for pc from 0 <= pc < k by kc:
+            depth = least(kc, k - pc)
+            strip, a_pitch = depth * NR * size + STRIP_GAP, depth * size + LINE
+            store.beta = beta if pc == 0 else 1
+            kernels.pack(depth, cols, b + pc * b_row + jc * b_col, b_row, b_col, scratch, NR * size, NR, strip)
+            for ic from 0 <= ic < m by MC:
+                rows = least(MC, m - ic)
+                kernels.pack(rows, depth, a + ic * a_row + pc * a_col, a_row, a_col, a_pack, a_pitch, depth, 0)
+                macro_kernel(kernels, rows, cols, depth, a_pack, a_pitch, size, scratch, NR * size, strip,
+                             c + ic * c_row + jc * size, c_row, &store)
 
 
 cdef enum:

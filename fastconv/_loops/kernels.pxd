@@ -1,5 +1,5 @@
 # The C kernel table (csrc/kernels.h) and the pointer to the one in use. Every other nest cimports this.
-from libc.stdint cimport int64_t, intptr_t
+from libc.stdint cimport int64_t, intptr_t, uint64_t
 
 cdef extern from "kernels.h" nogil:
     ctypedef struct fc_store:
@@ -41,6 +41,17 @@ cdef extern from "kernels.h" nogil:
     ctypedef void fc_depthwise(intptr_t rows, intptr_t columns, intptr_t taps, const intptr_t *tap,
                                const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
                                const void *bias, int relu, void *y, intptr_t y_step) noexcept nogil
+    ctypedef void fc_map(intptr_t n, const void *a, const void *b, double s, void *y) noexcept nogil
+    enum:
+        FC_RELU
+        FC_RELU_GRAD
+        FC_SIGMOID
+        FC_SIGMOID_GRAD
+        FC_ADD
+        FC_SCALED_DIFFERENCE
+        FC_EXP_MINUS
+        FC_SOFTMAX_GRAD
+        FC_MAPS
 
     ctypedef struct fc_kernels:
         const char *isa
@@ -68,6 +79,29 @@ cdef extern from "kernels.h" nogil:
                       intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row,
                       intptr_t dst_plane) noexcept nogil
         fc_transform transforms[16]
+        fc_map *map[FC_MAPS]
+        double (*largest)(intptr_t n, const void *a) noexcept nogil
+        void (*dropout)(intptr_t n, uint64_t seed, uint64_t step, uint64_t image, double p, const void *x,
+                        void *y) noexcept nogil
+        void (*covariance)(intptr_t rows, intptr_t n, const void *a, const void *ca, const void *b,
+                           const void *cb, void *sum) noexcept nogil
+        void (*combine)(intptr_t rows, intptr_t n, const void *a, const void *ca, const void *b,
+                        const void *cb, const void *d, void *y) noexcept nogil
+        void (*response_norm)(intptr_t n, intptr_t size, double scale, double beta, double k, const void *x,
+                              void *scratch, void *y) noexcept nogil
+        void (*response_norm_grad)(intptr_t n, intptr_t size, double scale, double beta, double k,
+                                   const void *x, const void *grad, void *scratch, void *dx) noexcept nogil
+        void (*max_pool)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
+                         const void *x, intptr_t x_step, void *y, intptr_t y_step) noexcept nogil
+        void (*mean_pool)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
+                          const void *x, intptr_t x_step, intptr_t count, void *y,
+                          intptr_t y_step) noexcept nogil
+        void (*max_pool_grad)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
+                              const void *x, intptr_t x_step, const void *grad, intptr_t grad_step,
+                              void *dx) noexcept nogil
+        void (*mean_pool_grad)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
+                               const void *grad, intptr_t grad_step, intptr_t count, void *dx,
+                               intptr_t x_step) noexcept nogil
         double (*fma_chain)(intptr_t steps) noexcept nogil
         double (*read_sum)(const void *p, intptr_t bytes) noexcept nogil
 

@@ -88,6 +88,10 @@ cdef Compiled compile(const void *problem, size_t problem_bytes, chunk_function 
     return made
 
 
+cdef char *address(cnp.ndarray array):
+    return NULL if array is None else cnp.PyArray_BYTES(array)
+
+
 cdef class Compiled:
     """A nest for one shape, dtype, ISA and set of strides."""
 
@@ -96,17 +100,15 @@ cdef class Compiled:
         """(scratch of each thread, scratch of the whole team) in bytes."""
         return self.nest.scratch_bytes, self.nest.shared_bytes
 
-    def run(self, cnp.ndarray x, weights, bias, cnp.ndarray y, int team):
+    def run(self, x, weights, bias, y, int team):
         """Fills y; the arrays have the shapes and strides that the nest was compiled for, weights are those that the
-        row's prepare made, bias is contiguous or None."""
+        row's prepare made, bias is contiguous. An operand that the nest does without is None."""
         cdef Operands at
         cdef const Nest *nest = &self.nest
         cdef Py_ssize_t round_
         cdef int phase
         cdef Block shared = borrow(nest.shared_bytes) if nest.shared_bytes else None
-        at.x, at.y = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(y)
-        at.weights = NULL if weights is None else cnp.PyArray_BYTES(<cnp.ndarray>weights)
-        at.bias = NULL if bias is None else cnp.PyArray_BYTES(<cnp.ndarray>bias)
+        at.x, at.weights, at.bias, at.y = address(x), address(weights), address(bias), address(y)
         at.shared = NULL if shared is None else shared.data
         for round_ in range(nest.rounds):
             for phase in range(nest.phase_count):

@@ -1,0 +1,51 @@
+"""The sum over rows, per column: the gradient of a bias. Called by fastconv/fully_connected.py and by networks.
+
+    y[c] (+)= sum_i x[i, c]
+
+Rows are cut into parts by shape alone; each part's sum goes to the team's scratch, and the parts are added in order."""
+from fastconv._loops.cut cimport balanced, ceil_div, least
+from fastconv._loops.kernels cimport fc_kernels, kernels_for
+from fastconv._loops.team cimport Compiled, Operands, compile
+
+# PART_ROWS: a chain of additions in float32 no longer than that. MOST_PARTS keeps the second phase short.
+cdef enum:
+    PART_ROWS = 256
+    MOST_PARTS = 64
+
+cdef struct Sums:
+    const fc_kernels *kernels
+    Py_ssize_t rows, n, part_rows, parts
+    bint accumulate
+
+
+cdef void add_rows(const fc_kernels *kernels, Py_ssize_t rows, Py_ssize_t n, const char *x, char *y) noexcept nogil:
+    cdef float one_f32 = 1
+    cdef double one_f64 = 1
+    kernels.axpy(rows, n, 1, &one_f32 if kernels.itemsize == 4 else <void *>&one_f64, 0, x, n * kernels.itemsize, y)
+
+
+cdef void part_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef const Sums *p = <const Sums *>problem
+    cdef Py_ssize_t first = index * p.part_rows, row = p.n * p.kernels.itemsize
+    p.kernels.scale(p.n, 0, at.shared + index * row)
+    add_rows(p.kernels, least(p.part_rows, p.rows - first), p.n, at.x + first * row, at.shared + index * row)
+
+
+cdef void finish_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef const Sums *p = <const Sums *>problem
+    if not p.accumulate:
+        p.kernels.scale(p.n, 0, at.y)
+    add_rows(p.kernels, p.parts, p.n, at.shared, at.y)
+
+
+def sum_rows(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t itemsize, bint accumulate=False):
+    """y (n) = the sum of the rows of x (rows, n), contiguous; added to y if `accumulate`."""
+    cdef Sums p
+    cdef Compiled made
+    p.kernels, p.rows, p.n, p.accumulate = kernels_for(itemsize), rows, n, accumulate
+    p.part_rows = max(1, balanced(rows, max(PART_ROWS, ceil_div(rows, MOST_PARTS))))
+    p.parts = ceil_div(rows, p.part_rows)
+    made = compile(&p, sizeof(p), part_chunk, p.parts, 0)
+    made.nest.phases[1].chunk, made.nest.phases[1].chunks, made.nest.phase_count = finish_chunk, 1, 2
+    made.nest.shared_bytes = max(1, p.parts * n * itemsize)
+    return made
