@@ -8,12 +8,20 @@ from fastconv.blocking import Blocking
 from fastconv.config import show_config
 from fastconv.convolution import col2im, conv2d, explain_conv2d, im2col
 from fastconv.fully_connected import linear, linear_grad
+from fastconv.gradients import (
+    conv2d_bias_grad,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+    conv_transpose2d,
+    conv_transpose2d_input_grad,
+    conv_transpose2d_weight_grad,
+)
 from fastconv.images import filter2d
 from fastconv.losses import binary_cross_entropy, binary_cross_entropy_grad, cross_entropy, cross_entropy_grad
 from fastconv.plan import Plan, plan_conv2d
 from fastconv.pooling import avg_pool2d, avg_pool2d_grad, max_pool2d, max_pool2d_grad
 from fastconv.products import gemm, matmul
-from fastconv.signals import conv1d
+from fastconv.signals import conv1d, conv1d_input_grad, conv1d_weight_grad
 from fastconv.threads import get_num_threads, num_threads, set_num_threads
 
 __version__ = "0.1.0"
@@ -27,9 +35,17 @@ __all__ = [
     "binary_cross_entropy_grad",
     "col2im",
     "conv1d",
+    "conv1d_input_grad",
+    "conv1d_weight_grad",
     "conv2d",
     "cross_entropy",
     "cross_entropy_grad",
+    "conv2d_bias_grad",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+    "conv_transpose2d",
+    "conv_transpose2d_input_grad",
+    "conv_transpose2d_weight_grad",
     "explain_conv2d",
     "filter2d",
     "filters",

@@ -14,6 +14,7 @@ from fastconv._loops import depthwise as _depthwise
 from fastconv._loops import direct as _direct
 from fastconv._loops import im2col as _im2col
 from fastconv._loops import naive as _naive
+from fastconv._loops import weight_grad as _weight_grad
 from fastconv._loops.fft_depthwise import FFT_DEPTHWISE
 from fastconv._loops.kernels import active_isa, tile_sizes
 from fastconv._loops.probe import all_finite
@@ -47,7 +48,10 @@ class Algorithm:
         workspace_bytes(geometry, itemsize, blocking)    scratch of a call on one thread, at most
 
     or None for the definition's loops, which take the caller's weight as it is. cost(shape, itemsize) is seconds on
-    the nominal core, prepare_cost(...) that of prepare."""
+    the nominal core, prepare_cost(...) that of prepare. An input gradient is a convolution too, and uses the same
+    nests; weight_grad is the nest of the weight gradient, or None, with
+
+        compiled(geometry, itemsize, x_strides, grad_strides).run(x, grad, None, dw, team)      fills dw"""
 
     name: str
     refuse: Callable[[ConvShape], str | None]
@@ -58,6 +62,7 @@ class Algorithm:
     strict: bool = True  # multiplies what the definition multiplies
     multiplies_padding: bool = False  # with its zeros, where the definition skips it
     accurate: bool = True  # rms error at most 4 times that of "direct" (docs/accuracy.md): else by name only
+    weight_grad: object = None
     summary: str = ""
 
     def compile(self, shape, itemsize, strides, relu, blocking):
@@ -236,6 +241,7 @@ ALGORITHMS = (
         prepare_cost=_packing_cost,
         takes_blocking=True,
         multiplies_padding=True,
+        weight_grad=_weight_grad,
         summary="the seven-loop sum, register-tiled; no matrix in between",
     ),
     Algorithm(
@@ -306,6 +312,19 @@ def _choose(shape, itemsize, algorithm, strict, prepared, blocked, _isa):
         and (row.takes_blocking or not blocked)
     ]
     return min(able, key=lambda row: row_cost(row, shape, itemsize, prepared))
+
+
+def choose_weight_grad(algorithm="auto", strict=False):
+    """The row whose weight gradient runs: the named one, or "direct".
+
+    Raises ValueError for a name that is unknown, has no weight gradient or, with strict, rewrites the sum."""
+    row = BY_NAME["direct"] if algorithm == "auto" else BY_NAME.get(algorithm)
+    if row is None or row.weight_grad is None:
+        able = ", ".join(repr(row.name) for row in ALGORITHMS if row.weight_grad is not None)
+        raise ValueError(f"algorithm of a weight gradient must be 'auto' or one of {able}, got {algorithm!r}")
+    if strict and not row.strict:
+        raise ValueError(f"strict=True excludes algorithm {row.name!r}, which rewrites the sum")
+    return row
 
 
 def row_cost(row, shape, itemsize, prepared):

@@ -76,14 +76,119 @@ def conv2d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilati
     return y if layout == "NCHW" else np.moveaxis(y, 1, 3)
 
 
+def _row(padding):
+    """conv2d's padding of conv1d's."""
+    return padding if isinstance(padding, str) else ((0, 0), _pair(padding))
+
+
 def conv1d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
     """conv2d of images of one row."""
     axis = 2 if layout == "NCHW" else 1
-    if not isinstance(padding, str):
-        padding = ((0, 0), _pair(padding))
     y = conv2d(np.expand_dims(x, axis), np.expand_dims(weight, axis), bias, activation=activation, stride=(1, stride),
-               padding=padding, dilation=(1, dilation), groups=groups, layout=layout)  # fmt: skip
+               padding=_row(padding), dilation=(1, dilation), groups=groups, layout=layout)  # fmt: skip
     return y.squeeze(axis)
+
+
+def conv2d_input_grad(grad, weight, input_shape, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
+    """Each tap's share of grad, added to the pixels that the tap meets."""
+    N, C, *size = input_shape if layout == "NCHW" else (input_shape[i] for i in (0, 3, 1, 2))
+    grad, weight = _channels_first(grad, layout), _channels_first(weight, layout)
+    K, _, *kernel = weight.shape
+    sides, (P, Q), taps = _geometry(size, kernel, stride, padding, dilation)
+    grad = grad.reshape(N, groups, K // groups, P * Q)
+    x = np.zeros((N, C, *(i + sum(side) for i, side in zip(size, sides, strict=True))), np.result_type(grad, weight))
+    for (r, s), (rows, columns) in taps.items():
+        filters = weight[:, :, r, s].reshape(groups, K // groups, C // groups)
+        x[:, :, rows, columns] += (filters.swapaxes(1, 2) @ grad).reshape(N, C, P, Q)
+    x = x[:, :, sides[0][0] :, sides[1][0] :][:, :, : size[0], : size[1]]
+    return x if layout == "NCHW" else np.moveaxis(x, 1, 3)
+
+
+def conv2d_weight_grad(x, grad, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
+    """For each tap, grad times the pixels that the tap meets, summed over images and pixels."""
+    x, grad = _channels_first(x, layout), _channels_first(grad, layout)
+    (N, C, *size), K, kernel = x.shape, grad.shape[1], _pair(kernel_size)
+    sides, (P, Q), taps = _geometry(size, kernel, stride, padding, dilation)
+    x = np.pad(x, ((0, 0), (0, 0), *sides))
+    grad = grad.reshape(N, groups, K // groups, P * Q)
+    weight = np.zeros((K, C // groups, *kernel), np.result_type(x, grad))
+    for (r, s), (rows, columns) in taps.items():
+        pixels = x[:, :, rows, columns].reshape(N, groups, C // groups, P * Q)
+        weight[:, :, r, s] = (grad @ pixels.swapaxes(2, 3)).sum(0).reshape(K, C // groups)
+    return weight if layout == "NCHW" else np.moveaxis(weight, 1, 3)
+
+
+def conv2d_bias_grad(grad, *, layout="NCHW"):
+    """The sum over images and pixels."""
+    return _channels_first(grad, layout).sum((0, 2, 3))
+
+
+def conv_transpose2d(x, weight, bias=None, *, output_padding=0, stride=1, padding=0, dilation=1, groups=1,
+                     layout="NCHW"):  # fmt: skip
+    """The input gradient of a convolution whose output x could be, with output_padding more pixels at the end."""
+    x, weight = _channels_first(x, layout), _channels_first(weight, layout)
+    (N, C, *size), (_, K, *kernel) = x.shape, weight.shape
+    steps, dilations, more = _pair(stride), _pair(dilation), _pair(output_padding)
+    reach = tuple(d * (k - 1) for d, k in zip(dilations, kernel, strict=True))
+    sides = _sides(padding, reach)
+    whole = [(i - 1) * step + far + 1 + extra for i, step, far, extra in zip(size, steps, reach, more, strict=True)]
+    y = np.zeros((N, groups * K, *whole), np.result_type(x, weight))
+    x = x.reshape(N, groups, C // groups, size[0] * size[1])
+    for r, s in np.ndindex(*kernel):
+        filters = weight[:, :, r, s].reshape(groups, C // groups, K)
+        rows, columns = (
+            slice(tap * d, tap * d + (i - 1) * step + 1, step)
+            for tap, d, i, step in zip((r, s), dilations, size, steps, strict=True)
+        )
+        y[:, :, rows, columns] += (filters.swapaxes(1, 2) @ x).reshape(N, groups * K, *size)
+    y = y[:, :, sides[0][0] : whole[0] - sides[0][1], sides[1][0] : whole[1] - sides[1][1]]
+    if bias is not None:
+        y = y + bias[:, None, None]
+    return y if layout == "NCHW" else np.moveaxis(y, 1, 3)
+
+
+def conv1d_input_grad(grad, weight, input_shape, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
+    """conv2d_input_grad of images of one row."""
+    axis = 2 if layout == "NCHW" else 1
+    x = conv2d_input_grad(np.expand_dims(grad, axis), np.expand_dims(weight, axis),
+                          (*input_shape[:axis], 1, *input_shape[axis:]), stride=(1, stride), padding=_row(padding),
+                          dilation=(1, dilation), groups=groups, layout=layout)  # fmt: skip
+    return x.squeeze(axis)
+
+
+def conv1d_weight_grad(x, grad, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
+    """conv2d_weight_grad of images of one row."""
+    axis = 2 if layout == "NCHW" else 1
+    weight = conv2d_weight_grad(np.expand_dims(x, axis), np.expand_dims(grad, axis), (1, kernel_size), groups=groups,
+                                stride=(1, stride), padding=_row(padding), dilation=(1, dilation),
+                                layout=layout)  # fmt: skip
+    return weight.squeeze(axis)
+
+
+def _whole(grad, size, kernel, layout, padding=0, stride=1, dilation=1):
+    """grad with zeros where conv_transpose2d cut padding off, and without the pixels that no pixel of x meets."""
+    reach = tuple(d * (k - 1) for d, k in zip(_pair(dilation), kernel, strict=True))
+    met = (slice((i - 1) * step + far + 1) for i, step, far in zip(size, _pair(stride), reach, strict=True))
+    grad = np.pad(_channels_first(grad, layout), ((0, 0), (0, 0), *_sides(padding, reach)))
+    return grad[(slice(None), slice(None), *met)]
+
+
+def conv_transpose2d_input_grad(grad, weight, input_shape, *, output_padding=0, stride=1, padding=0, dilation=1,
+                                groups=1, layout="NCHW"):  # fmt: skip
+    """The convolution of grad."""
+    size, weight = input_shape[2:] if layout == "NCHW" else input_shape[1:3], _channels_first(weight, layout)
+    grad = _whole(grad, size, weight.shape[2:], layout, padding, stride, dilation)
+    x = conv2d(grad, weight, stride=stride, dilation=dilation, groups=groups)
+    return x if layout == "NCHW" else np.moveaxis(x, 1, 3)
+
+
+def conv_transpose2d_weight_grad(x, grad, kernel_size, *, output_padding=0, stride=1, padding=0, dilation=1, groups=1,
+                                 layout="NCHW"):  # fmt: skip
+    """The convolution's weight gradient with grad for its x, and x for its grad."""
+    x, kernel = _channels_first(x, layout), _pair(kernel_size)
+    grad = _whole(grad, x.shape[2:], kernel, layout, padding, stride, dilation)
+    weight = conv2d_weight_grad(grad, x, kernel, stride=stride, dilation=dilation, groups=groups)
+    return weight if layout == "NCHW" else np.moveaxis(weight, 1, 3)
 
 
 def im2col(x, kernel_size, *, stride=1, padding=0, dilation=1, layout="NCHW"):

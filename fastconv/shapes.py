@@ -6,7 +6,9 @@ do not overflow; whatever reaches the nests has been checked to fit 63 bits."""
 
 import struct
 from functools import lru_cache
+from math import gcd
 from operator import index
+from typing import NamedTuple
 
 LARGEST = 2**63 - 1
 LAYOUTS = ("NCHW", "NHWC")
@@ -188,3 +190,104 @@ def window_shape(input_shape, kernel_size, stride=1, padding=0, dilation=1, layo
     channels = input_shape[3 if layout == "NHWC" else 1] if len(input_shape) == 4 else 0
     weight_shape = (1, *kernel, channels) if layout == "NHWC" else (1, channels, *kernel)
     return conv_shape(input_shape, weight_shape, stride, padding, dilation, 1, layout)
+class Part(NamedTuple):
+    """The pixels of x of one parity, whose gradient is a convolution of grad with stride 1: its shape; the filter's
+    taps that meet them, turned around, as (first, step, count) of each axis; the (rows, columns) of grad that it reads,
+    and of x that it gives, as slices."""
+
+    shape: ConvShape
+    taps: tuple
+    source: tuple
+    target: tuple
+
+
+class _AxisPart(NamedTuple):
+    taps: tuple
+    source: slice
+    target: slice
+    padding: tuple
+    dilation: int
+
+
+def _axis_parts(size, outputs, kernel, stride, dilation, before):
+    """The parts of one axis with `size` pixels of x and `outputs` of grad.
+
+    Pixel h gets grad[p] * w[r] where p*stride = h + before - r*dilation: only taps of one class modulo `step` meet the
+    pixels h = first, first + stride, ..., and from one such tap to the next p falls by `spread`."""
+    common = gcd(stride, dilation)
+    step, spread = stride // common, dilation // common
+    for tap in range(min(kernel, step)):
+        first = (tap * dilation - before) % stride
+        pixels, taps = len(range(first, size, stride)), len(range(tap, kernel, step))
+        reach = (taps - 1) * spread
+        left = reach - (first + before - tap * dilation) // stride
+        right = pixels + reach - outputs - left
+        source = slice(max(0, -left), outputs - max(0, -right))  # negative padding leaves pixels out
+        if pixels and source.start < source.stop:
+            padding = max(0, left), max(0, right)
+            yield _AxisPart((tap, step, taps), source, slice(first, size, stride), padding, spread)
+
+
+@lru_cache(maxsize=1024)
+def input_grad_parts(shape, size=None):
+    """(parts, whether they cover x): the input gradient of the convolution as stride-1 convolutions of grad, one for
+    stride 1 and up to stride_h * stride_w in general, and zero where there is none.
+
+    size: (H, W) of x where it has more pixels, at the end, than the output needs (conv_transpose2d)."""
+    size = size or (shape.H, shape.W)
+    axes = (
+        tuple(_axis_parts(size[i], outputs, kernel, shape.stride[i], shape.dilation[i], shape.padding[i][0]))
+        for i, (outputs, kernel) in enumerate(((shape.P, shape.R), (shape.Q, shape.S)))
+    )
+    (rows, columns), parts = axes, []
+    filters, channels = shape.K // shape.groups, shape.C
+    for row in rows:
+        for column in columns:
+            pixels = [axis.source.stop - axis.source.start for axis in (row, column)]
+            taps = row.taps[2], column.taps[2]
+            if shape.layout == "NHWC":
+                shapes = (shape.N, *pixels, shape.K), (channels, *taps, filters)
+            else:
+                shapes = (shape.N, shape.K, *pixels), (channels, filters, *taps)
+            turned = conv_shape(*shapes, 1, (row.padding, column.padding), (row.dilation, column.dilation),
+                                shape.groups, shape.layout)  # fmt: skip
+            parts.append(Part(turned, (row.taps, column.taps), (row.source, column.source),
+                              (row.target, column.target)))  # fmt: skip
+    covered = sum(part.shape.P * part.shape.Q for part in parts)
+    return tuple(parts), covered == size[0] * size[1]
+
+
+def transposed_shape(input_shape, weight_shape, output_padding=0, stride=1, padding=0, dilation=1, groups=1,
+                     layout="NCHW"):  # fmt: skip
+    """(the ConvShape whose input gradient the transposed convolution is, (H, W) of its result).
+
+    x is that convolution's output. output_padding adds pixels at the end of the result: those that padding took away
+    first, then such as no pixel of x meets, which the ConvShape leaves out."""
+    stride, dilation = to_counts(stride, "stride", 1), to_counts(dilation, "dilation", 1)
+    more = to_counts(output_padding, "output_padding", 0)
+    first = 2 if to_layout(layout) == "NCHW" else 1
+    for name, shape in (("x", input_shape), ("weight", weight_shape)):
+        if len(shape) != 4:
+            raise ValueError(f"{name} must be 4-D, got shape {shape}")
+    channels, taken = input_shape[1 if first == 2 else 3], weight_shape[0]
+    if channels != taken:
+        raise ValueError(f"x has {channels} channels, but weight {weight_shape} takes {taken} in layout {layout}")
+    groups = to_int(groups, "groups")
+    kernel, pixels = weight_shape[first : first + 2], input_shape[first : first + 2]
+    reach = tuple(d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
+    sides = to_padding(padding, reach, stride)
+    size = tuple((pixels[i] - 1) * stride[i] + reach[i] + 1 - sum(sides[i]) for i in range(2))
+    for i, axis in enumerate("HW"):
+        if pixels[i] < 1 or size[i] < 0:
+            raise ValueError(f"the output would have no pixels along {axis}: x has {pixels[i]}, the kernel "
+                             f"{kernel[i]}, padding {sides[i]}")  # fmt: skip
+        if more[i] >= max(stride[i], dilation[i]):
+            raise ValueError(f"output_padding must be smaller than the stride or the dilation, got {output_padding!r} "
+                             f"with stride {stride} and dilation {dilation}")  # fmt: skip
+    outputs = weight_shape[1 if first == 2 else 3] * groups
+    regained = tuple(min(more[i], sides[i][1]) for i in range(2))
+    met = tuple(size[i] + regained[i] for i in range(2))
+    sides = tuple((before, after - regained[i]) for i, (before, after) in enumerate(sides))
+    larger = (input_shape[0], *met, outputs) if first == 1 else (input_shape[0], outputs, *met)
+    shape = conv_shape(larger, tuple(weight_shape), stride, sides, dilation, groups, layout)
+    return shape, tuple(size[i] + more[i] for i in range(2))

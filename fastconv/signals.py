@@ -1,9 +1,11 @@
-"""conv1d: a signal is an image of one row, so this is conv2d with H = R = 1. Check, insert the axis, delegate."""
+"""conv1d and its gradients: a signal is an image of one row, so this is conv2d with H = R = 1. Check, insert the axis,
+delegate."""
 
 import numpy as np
 
 from fastconv.arrays import as_array, check_out
 from fastconv.convolution import conv2d
+from fastconv.gradients import conv2d_input_grad, conv2d_weight_grad
 from fastconv.shapes import conv_shape, to_count, to_int, to_layout
 
 
@@ -21,11 +23,60 @@ def conv1d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilati
     axis, row_out = row_axis(layout), None
     if out is not None:
         shape = conv_shape(x.shape, weight.shape, **geometry).output_shape
-        check_out(out, shape[:axis] + shape[axis + 1 :], x.dtype, (("x", x), ("weight", weight)))
-        row_out = np.expand_dims(out, axis)
+        row_out = _row_of(out, shape[:axis] + shape[axis + 1 :], axis, (("x", x), ("weight", weight)))
     y = conv2d(x, weight, bias, activation=activation, algorithm=algorithm, strict=strict, blocking=blocking,
                out=row_out, num_threads=num_threads, **geometry)  # fmt: skip
     return y.squeeze(axis) if out is None else out
+
+
+def conv1d_input_grad(grad, weight, input_shape, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW",
+                      algorithm="auto", strict=False, blocking=None, out=None, num_threads=None):  # fmt: skip
+    """The gradient with respect to conv1d's x, of input_shape: conv2d_input_grad of one row, whose parameters and
+    errors these are."""
+    axis = row_axis(layout)
+    grad, weight = as_row(grad, "grad", layout), as_row(weight, "weight", layout)
+    input_shape = _to_signal(input_shape)
+    row_out = _row_of(out, input_shape, axis, (("grad", grad), ("weight", weight)))
+    dx = conv2d_input_grad(grad, weight, (*input_shape[:axis], 1, *input_shape[axis:]), groups=groups, layout=layout,
+                           algorithm=algorithm, strict=strict, blocking=blocking, out=row_out, num_threads=num_threads,
+                           **row_geometry(stride, padding, dilation))  # fmt: skip
+    return dx.squeeze(axis) if out is None else out
+
+
+def conv1d_weight_grad(x, grad, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW",
+                       algorithm="auto", strict=False, blocking=None, out=None, num_threads=None):  # fmt: skip
+    """The gradient with respect to conv1d's weight, of kernel_size taps: conv2d_weight_grad of one row, whose
+    parameters and errors these are."""
+    axis = row_axis(layout)
+    x, grad = as_row(x, "x", layout), as_row(grad, "grad", layout)
+    kernel, channel_axis = to_count(kernel_size, "kernel_size"), 1 if axis == 2 else 3
+    row_out = None
+    if out is not None:
+        channels = x.shape[channel_axis] // to_count(groups, "groups")
+        taps = (channels, kernel) if axis == 2 else (kernel, channels)
+        row_out = _row_of(out, (grad.shape[channel_axis], *taps), axis, (("x", x), ("grad", grad)))
+    dw = conv2d_weight_grad(x, grad, (1, kernel), groups=groups, layout=layout, algorithm=algorithm, strict=strict,
+                            blocking=blocking, out=row_out, num_threads=num_threads,
+                            **row_geometry(stride, padding, dilation))  # fmt: skip
+    return dw.squeeze(axis) if out is None else out
+
+
+def _to_signal(shape):
+    try:
+        sizes = tuple(to_int(size, "input_shape") for size in shape)
+    except TypeError:
+        raise TypeError(f"input_shape must be a sequence of 3 integers, got {shape!r}") from None
+    if len(sizes) != 3 or min(sizes) < 0:
+        raise ValueError(f"input_shape must be 3 sizes of at least 0, got {shape!r}")
+    return sizes
+
+
+def _row_of(out, shape, axis, inputs):
+    """`out`, checked to have that shape, as an image of one row; None if it is None."""
+    if out is None:
+        return None
+    check_out(out, shape, inputs[0][1].dtype, inputs)
+    return np.expand_dims(out, axis)
 
 
 def row_axis(layout):

@@ -48,6 +48,25 @@ def test_whole_numbers(x, weight, parameters, layout, dtype, algorithm):
     np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize(("x", "weight", "parameters"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gradients(x, weight, parameters, layout):
+    x, weight, taps = in_layout(whole(x, 1), layout), in_layout(whole(weight, 2), layout), weight[2]
+    grad = whole(reference.conv1d(x, weight, layout=layout, **parameters).shape, 3)
+    call, floats = {"layout": layout, **parameters}, [array.astype(np.float32) for array in (x, weight, grad)]
+    dx = fc.conv1d_input_grad(floats[2], floats[1], x.shape, strict=True, **call)
+    np.testing.assert_array_equal(dx, reference.conv1d_input_grad(grad, weight, x.shape, **call))
+    dw = fc.conv1d_weight_grad(floats[0], floats[2], taps, **call)
+    np.testing.assert_array_equal(dw, reference.conv1d_weight_grad(x, grad, taps, **call))
+    y = fc.conv1d(*floats[:2], strict=True, **call)
+    assert (y * grad).sum() == (x * dx).sum() == (weight * dw).sum()
+    out_x, out_w = poison(x.shape, np.float32), poison(weight.shape, np.float32)
+    assert fc.conv1d_input_grad(floats[2], floats[1], x.shape, strict=True, out=out_x, **call) is out_x
+    assert fc.conv1d_weight_grad(floats[0], floats[2], taps, out=out_w, **call) is out_w
+    np.testing.assert_array_equal(out_x, dx)
+    np.testing.assert_array_equal(out_w, dw)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("name", ["x", "weight"])
 def test_any_strides_and_threads(name, threads):

@@ -78,11 +78,20 @@ def run_everything():
                     if row.strict:
                         np.testing.assert_array_equal(out, expected)
                     calls += 1
+            grad, options = fenced(expected.astype(dtype), at_end), {**parameters, "layout": layout}
+            out = fenced(np.zeros(x.shape, dtype), at_end)
+            fc.conv2d_input_grad(grad, weight, x.shape, strict=True, out=out, **options)
+            np.testing.assert_array_equal(out, reference.conv2d_input_grad(expected, weight, x.shape, **options))
+            out = fenced(np.zeros(weight.shape, dtype), at_end)
+            kernel = weight.shape[2:] if layout == "NCHW" else weight.shape[1:3]
+            fc.conv2d_weight_grad(x, grad, kernel, out=out, **options)
+            np.testing.assert_array_equal(out, reference.conv2d_weight_grad(x, expected, kernel, **options))
+            fc.conv2d_bias_grad(grad, layout=layout)
+            calls += 3
             lowering = {name: value for name, value in parameters.items() if name != "groups"} | {"layout": layout}
-            size = weight.shape[2:] if layout == "NCHW" else weight.shape[1:3]
-            cols = fc.im2col(x, size, **lowering)
-            np.testing.assert_array_equal(cols, reference.im2col(x, size, **lowering))
-            fc.col2im(fenced(cols, at_end), x.shape, size, **lowering)
+            cols = fc.im2col(x, kernel, **lowering)
+            np.testing.assert_array_equal(cols, reference.im2col(x, kernel, **lowering))
+            fc.col2im(fenced(cols, at_end), x.shape, kernel, **lowering)
             calls += 2
         calls += run_layers(dtype, at_end)
     return calls

@@ -44,6 +44,39 @@ def check_conv(layer, x, weight, answers):
     _check(answers, where, expected, magnitude, x.dtype)
 
 
+def check_input_grad(layer, grad, weight, answers):
+    """Checks {name: gradient with respect to x}, all of them views with the axes (n, c, h, w), as are the others."""
+    rng = np.random.default_rng(0)
+    n, c, h, w = where = tuple(_with_ends(rng, size) for size in (layer.N, layer.C, layer.H, layer.W))
+    channels, filters = layer.C // layer.groups, layer.K // layer.groups
+    expected, magnitude = np.zeros(len(n)), np.zeros(len(n))
+    for i in range(len(n)):
+        group = slice(c[i] // channels * filters, (c[i] // channels + 1) * filters)
+        for tap in np.ndindex(layer.R, layer.S):
+            p, row_rest = divmod(h[i] + layer.padding[0] - tap[0] * layer.dilation[0], layer.stride[0])
+            q, column_rest = divmod(w[i] + layer.padding[1] - tap[1] * layer.dilation[1], layer.stride[1])
+            if row_rest == column_rest == 0 and 0 <= p < layer.P and 0 <= q < layer.Q:
+                terms = grad[n[i], group, p, q].astype(np.float64) * weight[(group, c[i] % channels, *tap)]
+                expected[i], magnitude[i] = expected[i] + terms.sum(), magnitude[i] + abs(terms).sum()
+    _check(answers, where, expected, magnitude, grad.dtype)
+
+
+def check_weight_grad(layer, x, grad, answers):
+    """Checks {name: gradient with respect to the weight}, views with the axes (k, c, r, s)."""
+    rng = np.random.default_rng(0)
+    channels, filters = layer.C // layer.groups, layer.K // layer.groups
+    k, c, r, s = where = tuple(_with_ends(rng, size) for size in (layer.K, channels, layer.R, layer.S))
+    x = np.pad(x, ((0, 0), (0, 0), *((pad, pad) for pad in layer.padding)))
+    expected, magnitude = np.empty(len(k)), np.empty(len(k))
+    for i in range(len(k)):
+        top, left = r[i] * layer.dilation[0], s[i] * layer.dilation[1]
+        rows = slice(top, top + (layer.P - 1) * layer.stride[0] + 1, layer.stride[0])
+        cols = slice(left, left + (layer.Q - 1) * layer.stride[1] + 1, layer.stride[1])
+        terms = x[:, k[i] // filters * channels + c[i], rows, cols].astype(np.float64) * grad[:, k[i]]
+        expected[i], magnitude[i] = terms.sum(), abs(terms).sum()
+    _check(answers, where, expected, magnitude, x.dtype)
+
+
 def _with_ends(rng, size):
     """Drawn indices along an axis; the first and the last are among them."""
     drawn = rng.integers(0, size, SAMPLES)

@@ -21,6 +21,7 @@ from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
+from fastconv._loops.rows cimport copy_rows, input_rows, row_width
 from fastconv._loops.team cimport Operands, compile, run
 
 cnp.import_array()
@@ -50,14 +51,10 @@ cdef struct Direct:
     bint relu
 
 
-cdef inline Py_ssize_t input_rows(const Direct *p, Py_ssize_t rows) noexcept nogil:
-    return (rows - 1) * p.g.stride_h + (p.g.R - 1) * p.g.dilation_h + 1
-
-
 cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
     """Everything that shape, dtype, ISA and block sizes decide; x counts as channels-first, so as copied."""
     cdef const fc_kernels *kernels = kernels_for(itemsize)
-    cdef Py_ssize_t width, pixel, y_row
+    cdef Py_ssize_t pixel, y_row
     p.kernels = kernels
     p.g = (<const fc_geometry *><const char *>geometry)[0]
     p.channels = balanced(p.g.C, max(1, (SUM if blocking is None else blocking.kc) // (p.g.R * p.g.S)))
@@ -66,12 +63,11 @@ cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
     pixel = p.g.C * itemsize
     p.joined = p.g.dilation_w == 1 and pixel < JOINED and p.blocks_c == 1
     p.pitch = pixel if p.joined else pixel + LINE
-    width = (p.g.Q - 1) * p.g.stride_w + (p.g.S - 1) * p.g.dilation_w + 1
-    p.row_pitch = width * p.pitch + LINE
+    p.row_pitch = row_width(&p.g) * p.pitch + LINE
     p.rows = 1
     y_row = p.g.Q * least(p.g.K, TRANSPOSED_CHANNELS) * itemsize if p.transposed else 0
     while p.rows < p.g.P and (p.rows + 1) * y_row <= ROWS_BYTES and (
-            input_rows(p, p.rows + 1) * p.row_pitch <= ROWS_BYTES) and (
+            input_rows(&p.g, p.rows + 1) * p.row_pitch <= ROWS_BYTES) and (
             blocking is None or (p.rows + 1) * p.g.Q <= blocking.mc):
         p.rows += 1
     if p.g.P >= TALL:
@@ -83,7 +79,7 @@ cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
     if p.transposed:
         p.k_parts = max(p.k_parts, ceil_div(p.rows * p.g.Q * p.g.K * itemsize, ROWS_BYTES))
         p.k_parts = max(1, min(p.k_parts, ceil_div(p.g.K, kernels.NR)))
-    p.copied = input_rows(p, p.rows) * p.row_pitch
+    p.copied = input_rows(&p.g, p.rows) * p.row_pitch
     p.in_place = False
 
 
@@ -149,27 +145,6 @@ def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, in
     run(prepare_chunk, &p, p.g.groups * p.blocks_c, 0, team, &at)
 
 
-cdef void copy_rows(const Direct *p, const char *image, Py_ssize_t first, Py_ssize_t rows, char *to) noexcept nogil:
-    """Rows first.. of the padded image, channels-last, zeros where there is no image."""
-    cdef Py_ssize_t size = p.kernels.itemsize, C = p.g.C, h, row
-    cdef Py_ssize_t width = (p.g.Q - 1) * p.g.stride_w + (p.g.S - 1) * p.g.dilation_w + 1
-    cdef Py_ssize_t inside = max(0, least(p.g.W, width - p.g.pad_left)), left = least(p.g.pad_left, width)
-    cdef const char *src
-    for row in range(rows):
-        h = first + row - p.g.pad_top
-        if h < 0 or h >= p.g.H:
-            p.kernels.scale(width * p.pitch // size, 0, to)
-        else:
-            p.kernels.scale(left * p.pitch // size, 0, to)
-            src = image + h * p.x_strides[2]
-            if p.x_strides[1] == size and p.x_strides[3] == C * size and p.pitch == C * size:
-                p.kernels.pack(1, inside * C, src, 0, size, to + left * p.pitch, 0, inside * C, 0)
-            else:
-                p.kernels.pack(inside, C, src, p.x_strides[3], p.x_strides[1], to + left * p.pitch, p.pitch, C, 0)
-            p.kernels.scale((width - left - inside) * p.pitch // size, 0, to + (left + inside) * p.pitch)
-        to += p.row_pitch
-
-
 cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Direct *p = <const Direct *>problem
     cdef const fc_kernels *kernels = p.kernels
@@ -194,7 +169,8 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
     if p.in_place:
         x += p0 * p.g.stride_h * p.row_pitch
     else:
-        copy_rows(p, x, p0 * p.g.stride_h, input_rows(p, rows), copied)
+        copy_rows(kernels, &p.g, p.x_strides, x, p.g.C, p0 * p.g.stride_h, input_rows(&p.g, rows), copied, p.pitch,
+                  p.row_pitch, p.g.C, 0)
         x = copied
     taps = R if p.joined else R * S
     depth = S if p.joined else 1
