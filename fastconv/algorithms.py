@@ -29,11 +29,14 @@ LOWERED_GBYTES = {"NHWC": 25.0, "NCHW": 10.0}
 TRANSPOSED_GBYTES = 8.0
 PACKED_GBYTES = 5.0
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
-TRANSFORM_GFLOPS, SPECTRA_GBYTES = 40.0, 10.0  # "fft": transforms; transformed weights, which are read once a round
 # Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products;
 # transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory; preparing them, per float of the result.
 WINOGRAD_NS, WINOGRAD_PREPARED_NS = 0.1, 0.4
 L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 20.0, 16 << 20
+# "fft": the transforms; the products' share of the nominal speed; transformed weights, which are read once a round,
+# and what preparing them costs, in transforms. Fitted to 15 layers, 5x5 to 31x31, AVX2 on Zen 3, 2026-11.
+TRANSFORM_GFLOPS, SPECTRA_SPEED, SPECTRA_GBYTES, PREPARED_SPECTRA = 35.0, 0.75, 20.0, 2.5
+DEPTHWISE_SPEED = 0.25  # "direct" depthwise, share of the nominal speed: every FMA loads its pixel
 SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
 
 
@@ -123,8 +126,9 @@ def _transposing(shape, itemsize):
 
 def _direct_cost(shape, itemsize):
     # Depthwise vectors run over the groups; otherwise they run over the filters of one.
-    product = _product_seconds(shape, itemsize, 1 if shape.depthwise else 16)
-    return product + _transposing(shape, itemsize)
+    if shape.depthwise:
+        return _product_seconds(shape, itemsize, 1) / DEPTHWISE_SPEED + _transposing(shape, itemsize)
+    return _product_seconds(shape, itemsize, 16) + _transposing(shape, itemsize)
 
 
 def _im2col_cost(shape, itemsize):
@@ -190,46 +194,52 @@ def _refuse_fft(shape):
     return _without_channels(shape)
 
 
-@lru_cache(maxsize=1024)
-def _cheapest_fft(shape, _isa):
-    """(seconds, seconds of preparing, nest) of the cheapest size of tile, in float32."""
-    costs = _fft_depthwise_costs if _fft_depthwise(shape) else _fft_costs
-    return min((costs(shape, tile) for tile in FFT), key=lambda plan: plan[0])
-
-
-def _fft_plan(shape):
-    return _cheapest_fft(shape, active_isa())
-
-
 def _fft_depthwise(shape):
-    """Whether nothing is summed over channels and the filter is at most half of the largest tile."""
+    """Whether nothing is summed over channels, and a filter takes half of the largest tile at most."""
     return shape.groups == shape.C == shape.K and max(shape.R, shape.S) <= max(FFT) // 2
 
 
 def _fft_seconds(tile):
-    """One transform of one tile."""
+    """One transform of one tile in float32."""
     return 5 * tile**2 * math.log2(tile) / (TRANSFORM_GFLOPS * 1e9)
 
 
 def _fft_costs(shape, tile):
-    """A filter beyond half a tile is cut into pieces, as channels are."""
-    C, K = shape.C, shape.K / shape.groups
+    """(seconds, seconds of preparing, nest) in float32. A filter beyond half a tile is cut into pieces."""
+    C, filters = shape.C, shape.K // shape.groups
     pieces, tiles = 1, shape.N
     for size, results in ((shape.R, shape.P), (shape.S, shape.Q)):
         cut = math.ceil(size / (tile // 2 + 1))
         pieces *= cut
         tiles *= math.ceil(results / (tile + 1 - math.ceil(size / cut)))
-    matrices = tile * (tile // 2 + 1) * pieces * C * K
+    # Complex numbers, and whole strips of filters.
+    matrices = tile * (tile // 2 + 1) * pieces * C * math.ceil(filters / tile_sizes(4)[1]) * tile_sizes(4)[1]
     transforms = tiles * (pieces * C + shape.K) * _fft_seconds(tile)
-    products = 8 * tiles * matrices / (NOMINAL[active_isa()] * 1e9) + 8 * matrices / (SPECTRA_GBYTES * 1e9)
-    return transforms + products, pieces * C * K * _fft_seconds(tile), FFT[tile]
+    products = tiles * 8 * matrices / (SPECTRA_SPEED * NOMINAL[active_isa()] * 1e9)
+    read = 8 * matrices / (SPECTRA_GBYTES * 1e9)
+    prepared = PREPARED_SPECTRA * pieces * C * filters * _fft_seconds(tile)
+    return transforms + products + read, prepared, FFT[tile]
 
 
 def _fft_depthwise_costs(shape, tile):
+    """The same for a nest that takes a vector of tiles there and back, and copies them unless they are in place."""
     if max(shape.R, shape.S) > tile:
         return math.inf, math.inf, None
     nest, lanes = FFT_DEPTHWISE[tile], tile_sizes(4)[2]
-    return 2 * lanes * nest.vectors(shape.packed, 4) * _fft_seconds(tile), shape.K * _fft_seconds(tile), nest
+    copied = 4 * tile**2 / (TRANSPOSED_GBYTES * 1e9)
+    seconds = lanes * nest.vectors(shape.packed, 4) * (2 * _fft_seconds(tile) + copied)
+    return seconds, PREPARED_SPECTRA * shape.K * _fft_seconds(tile), nest
+
+
+@lru_cache(maxsize=1024)
+def _cheapest_fft(shape, _isa):
+    costs = _fft_depthwise_costs if _fft_depthwise(shape) else _fft_costs
+    return min((costs(shape, tile) for tile in FFT), key=lambda plan: plan[0])
+
+
+def _fft_plan(shape):
+    """(seconds, seconds of preparing, nest) of the cheapest size of tile."""
+    return _cheapest_fft(shape, active_isa())
 
 
 ALGORITHMS = (

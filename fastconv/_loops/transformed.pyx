@@ -368,6 +368,24 @@ cdef class Transformed:
         made.nest.shared_bytes = v_bytes(&p)
         return made
 
+    def input(self, cnp.ndarray x, cnp.ndarray v, cnp.ndarray scratch):
+        """For tests, the kernels one by one: a tile x (T, T, C) to the planes v (planes, C)."""
+        cdef const fc_transform *t = &kernels_for(x.itemsize).transforms[self.transform]
+        t.input(cnp.PyArray_BYTES(x), x.strides[0], x.strides[1], x.shape[2], cnp.PyArray_BYTES(v), v.strides[0],
+                cnp.PyArray_BYTES(scratch))
+
+    def weights(self, cnp.ndarray w, cnp.ndarray u, cnp.ndarray scratch):
+        """For tests: filters w (R, S, K) to u (frequencies, parts, K)."""
+        cdef const fc_transform *t = &kernels_for(w.itemsize).transforms[self.transform]
+        t.weights(w.shape[0], w.shape[1], cnp.PyArray_BYTES(w), w.strides[0], w.strides[1], w.shape[2],
+                  cnp.PyArray_BYTES(u), u.strides[0], u.strides[1], cnp.PyArray_BYTES(scratch))
+
+    def output(self, cnp.ndarray m, cnp.ndarray bias, bint relu, cnp.ndarray y, cnp.ndarray scratch):
+        """For tests: products m (planes, K) to results y (rows, cols, K)."""
+        cdef const fc_transform *t = &kernels_for(m.itemsize).transforms[self.transform]
+        t.output(cnp.PyArray_BYTES(m), m.strides[0], m.shape[1], cnp.PyArray_BYTES(bias), relu, y.shape[0], y.shape[1],
+                 cnp.PyArray_BYTES(y), y.strides[0], y.strides[1], cnp.PyArray_BYTES(scratch))
+
 
 # By m and the filter's shape.
 WINOGRAD = {(m, shape): Transformed(row + place)
