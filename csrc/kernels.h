@@ -39,7 +39,8 @@ typedef struct {
  * over neighbouring planes, (re, im) and (im, -re), multiply with the conjugate. Planes lie v_plane, m_plane bytes
  * apart; all kernels touch `channels` or `filters` values of a plane, vectors run over them. */
 typedef struct {
-    intptr_t tile;        /* T: T x T pixels of x, all of them readable, give (T-R+1) x (T-S+1) of y */
+    intptr_t tile_h,
+        tile_w;           /* so many pixels of x, all readable, give (tile_h-R+1) x (tile_w-S+1) of y */
     intptr_t frequencies; /* matrices of weights */
     intptr_t parts;       /* 1: real, 2: complex */
     void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, void *v,
@@ -58,13 +59,14 @@ typedef struct {
                    intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel, void *scratch);
 } fc_transform;
 
-/* The rows of `transforms`: Winograd's F(m x m, 3 x 3), and Fourier's of T x T pixels. */
+/* The rows of `transforms`: Winograd's F(m x m, 3 x 3), each followed by its F(m x 1, 3 x 1) and F(1 x m, 1 x 3), and
+ * Fourier's of T x T pixels. */
 enum {
     FC_WINOGRAD_2,
-    FC_WINOGRAD_4,
-    FC_WINOGRAD_5,
-    FC_WINOGRAD_6,
-    FC_FFT_16,
+    FC_WINOGRAD_4 = FC_WINOGRAD_2 + 3,
+    FC_WINOGRAD_5 = FC_WINOGRAD_4 + 3,
+    FC_WINOGRAD_6 = FC_WINOGRAD_5 + 3,
+    FC_FFT_16 = FC_WINOGRAD_6 + 3,
     FC_FFT_32,
     FC_FFT_64,
     FC_FFT_128,
@@ -74,6 +76,10 @@ enum {
 typedef void fc_tile(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a, intptr_t a_row,
                      intptr_t a_col, const void *b, intptr_t b_row, intptr_t b_ahead, void *c,
                      intptr_t c_row, intptr_t n, const fc_store *store);
+
+typedef void fc_depthwise(intptr_t rows, intptr_t columns, intptr_t taps, const intptr_t *tap,
+                          const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
+                          const void *bias, int relu, void *y, intptr_t y_step);
 
 /* Functions of single elements: y[i] = f(a[i], b[i], s). */
 typedef void fc_map(intptr_t n, const void *a, const void *b, double s, void *y);
@@ -105,9 +111,9 @@ typedef struct {
     void (*lower_columns)(const fc_geometry *g, const void *x, const intptr_t *x_strides, intptr_t pixel,
                           intptr_t pixels, intptr_t k0, intptr_t k1, void *dst, intptr_t dst_row,
                           intptr_t width, intptr_t dst_strip);
-    void (*depthwise)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
-                      const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
-                      const void *bias, int relu, void *y, intptr_t y_step);
+    fc_depthwise *depthwise, *depthwise_rows, *depthwise_3x3[2];
+    void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, const void *limit,
+                  intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row, intptr_t dst_plane);
     fc_transform transforms[FC_TRANSFORMS];
     fc_map *map[FC_MAPS];
     double (*largest)(intptr_t n, const void *a);

@@ -29,7 +29,14 @@ LOWERED_GBYTES = {"NHWC": 25.0, "NCHW": 10.0}
 TRANSPOSED_GBYTES = 8.0
 PACKED_GBYTES = 5.0
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
-TRANSFORM_GFLOPS, SPECTRA_GBYTES = 40.0, 10.0  # "fft": transforms; transformed weights, which are read once a round
+# Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products;
+# transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory; preparing them, per float of the result.
+WINOGRAD_NS, WINOGRAD_PREPARED_NS = 0.1, 0.4
+L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 20.0, 16 << 20
+# "fft": the transforms; the products' share of the nominal speed; transformed weights, which are read once a round,
+# and what preparing them costs, in transforms. Fitted to 15 layers, 5x5 to 31x31, AVX2 on Zen 3, 2026-11.
+TRANSFORM_GFLOPS, SPECTRA_SPEED, SPECTRA_GBYTES, PREPARED_SPECTRA = 35.0, 0.75, 20.0, 2.5
+DEPTHWISE_SPEED = 0.25  # "direct" depthwise, share of the nominal speed: every FMA loads its pixel
 SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
 
 
@@ -57,6 +64,7 @@ class Algorithm:
     takes_blocking: bool = False
     strict: bool = True  # multiplies what the definition multiplies
     multiplies_padding: bool = False  # with its zeros, where the definition skips it
+    accurate: bool = True  # rms error at most 4 times that of "direct" (docs/accuracy.md): else by name only
     weight_grad: object = None
     summary: str = ""
 
@@ -110,11 +118,17 @@ def _product_seconds(shape, itemsize, least_filters):
     return shape.flops * idle * itemsize / (4e9 * NOMINAL[active_isa()])
 
 
-def _direct_cost(shape, itemsize):
+def _transposing(shape, itemsize):
+    """Channels-first x and y on their way in and out."""
     moved = 0 if shape.layout == "NHWC" else math.prod(shape.input_shape) + math.prod(shape.output_shape)
+    return moved * itemsize / (TRANSPOSED_GBYTES * 1e9)
+
+
+def _direct_cost(shape, itemsize):
     # Depthwise vectors run over the groups; otherwise they run over the filters of one.
-    product = _product_seconds(shape, itemsize, 1 if shape.depthwise else 16)
-    return product + moved * itemsize / (TRANSPOSED_GBYTES * 1e9)
+    if shape.depthwise:
+        return _product_seconds(shape, itemsize, 1) / DEPTHWISE_SPEED + _transposing(shape, itemsize)
+    return _product_seconds(shape, itemsize, 16) + _transposing(shape, itemsize)
 
 
 def _im2col_cost(shape, itemsize):
@@ -127,33 +141,49 @@ def _packing_cost(shape, itemsize):
     return plain_weight_bytes(shape, itemsize) / (PACKED_GBYTES * 1e9)
 
 
+WINOGRAD_SIZES = tuple(dict.fromkeys(m for m, _ in WINOGRAD))
+
+
 def _refuse_winograd(shape):
-    for name, value, needed in (
-        ("kernel", (shape.R, shape.S), (3, 3)),
-        ("stride", shape.stride, (1, 1)),
-        ("dilation", shape.dilation, (1, 1)),
-    ):
-        if value != needed:
-            return f"the {name} is {value[0]}x{value[1]}, and Winograd's F(m x m, 3 x 3) needs {needed[0]}x{needed[1]}"
+    if (shape.R, shape.S) not in ((3, 3), (3, 1), (1, 3)):
+        return f"the kernel is {shape.R}x{shape.S}, and Winograd's is 3x3, 3x1 or 1x3"
+    for name, value in (("stride", shape.stride), ("dilation", shape.dilation)):
+        if value != (1, 1):
+            return f"the {name} is {value[0]}x{value[1]}, and Winograd's is 1x1"
     return _without_channels(shape)
 
 
-def _winograd_row(m):
-    """F(m x m, 3 x 3)."""
-    tile = (m + 2) ** 2
+def _winograd_row(m, accurate=True):
+    """F(m x m, 3 x 3), or along one axis only."""
+
+    def counts(shape):
+        """Tiles, products a tile takes part in, transformed weights."""
+        axes = [(results, size) for results, size in ((shape.P, shape.R), (shape.Q, shape.S)) if size == 3]
+        other = shape.P if shape.R == 1 else shape.Q if shape.S == 1 else 1
+        tiles = shape.N * other * math.prod(math.ceil(results / m) for results, _ in axes)
+        products = (m + 2) ** len(axes)
+        return tiles, products, products * shape.C * shape.K / shape.groups
 
     def cost(shape, itemsize):
-        tiles = shape.N * math.ceil(shape.P / m) * math.ceil(shape.Q / m)
-        return tiles * tile * 2 * shape.C * (shape.K / shape.groups) * itemsize / (4e9 * NOMINAL[active_isa()])
+        tiles, products, weights = counts(shape)
+        gbytes = MEMORY_GBYTES if weights * itemsize > NOMINAL_L3 else L3_GBYTES
+        return (
+            2 * max(tiles, 4) * weights * itemsize / (4e9 * NOMINAL[active_isa()])
+            + m * WINOGRAD_NS * 1e-9 * tiles * products * (shape.C + shape.K) * itemsize / 4
+            + weights * itemsize / (gbytes * 1e9)
+            + _transposing(shape, itemsize)
+        )
 
     return Algorithm(
         f"winograd{m}x{m}",
         refuse=_refuse_winograd,
         cost=cost,
-        nest=lambda _shape: WINOGRAD[m],
-        prepare_cost=_packing_cost,
+        nest=lambda shape: WINOGRAD[m, (shape.R, shape.S)],
+        prepare_cost=lambda shape, itemsize: counts(shape)[2] * itemsize / 4 * WINOGRAD_PREPARED_NS * 1e-9,
         strict=False,
-        summary=f"F({m} x {m}, 3 x 3): {9 * m * m / tile:.2f} times fewer multiplications",
+        accurate=accurate,
+        summary=f"F({m} x {m}, 3 x 3): {9 * m * m / (m + 2) ** 2:.2f} times fewer multiplications"
+        + ("" if accurate else "; less accurate, never chosen by auto"),
     )
 
 
@@ -164,46 +194,52 @@ def _refuse_fft(shape):
     return _without_channels(shape)
 
 
-@lru_cache(maxsize=1024)
-def _cheapest_fft(shape, _isa):
-    """(seconds, seconds of preparing, nest) of the cheapest size of tile, in float32."""
-    costs = _fft_depthwise_costs if _fft_depthwise(shape) else _fft_costs
-    return min((costs(shape, tile) for tile in FFT), key=lambda plan: plan[0])
-
-
-def _fft_plan(shape):
-    return _cheapest_fft(shape, active_isa())
-
-
 def _fft_depthwise(shape):
-    """Whether nothing is summed over channels and the filter is at most half of the largest tile."""
+    """Whether nothing is summed over channels, and a filter takes half of the largest tile at most."""
     return shape.groups == shape.C == shape.K and max(shape.R, shape.S) <= max(FFT) // 2
 
 
 def _fft_seconds(tile):
-    """One transform of one tile."""
+    """One transform of one tile in float32."""
     return 5 * tile**2 * math.log2(tile) / (TRANSFORM_GFLOPS * 1e9)
 
 
 def _fft_costs(shape, tile):
-    """A filter beyond half a tile is cut into pieces, as channels are."""
-    C, K = shape.C, shape.K / shape.groups
+    """(seconds, seconds of preparing, nest) in float32. A filter beyond half a tile is cut into pieces."""
+    C, filters = shape.C, shape.K // shape.groups
     pieces, tiles = 1, shape.N
     for size, results in ((shape.R, shape.P), (shape.S, shape.Q)):
         cut = math.ceil(size / (tile // 2 + 1))
         pieces *= cut
         tiles *= math.ceil(results / (tile + 1 - math.ceil(size / cut)))
-    matrices = tile * (tile // 2 + 1) * pieces * C * K
+    # Complex numbers, and whole strips of filters.
+    matrices = tile * (tile // 2 + 1) * pieces * C * math.ceil(filters / tile_sizes(4)[1]) * tile_sizes(4)[1]
     transforms = tiles * (pieces * C + shape.K) * _fft_seconds(tile)
-    products = 8 * tiles * matrices / (NOMINAL[active_isa()] * 1e9) + 8 * matrices / (SPECTRA_GBYTES * 1e9)
-    return transforms + products, pieces * C * K * _fft_seconds(tile), FFT[tile]
+    products = tiles * 8 * matrices / (SPECTRA_SPEED * NOMINAL[active_isa()] * 1e9)
+    read = 8 * matrices / (SPECTRA_GBYTES * 1e9)
+    prepared = PREPARED_SPECTRA * pieces * C * filters * _fft_seconds(tile)
+    return transforms + products + read, prepared, FFT[tile]
 
 
 def _fft_depthwise_costs(shape, tile):
+    """The same for a nest that takes a vector of tiles there and back, and copies them unless they are in place."""
     if max(shape.R, shape.S) > tile:
         return math.inf, math.inf, None
     nest, lanes = FFT_DEPTHWISE[tile], tile_sizes(4)[2]
-    return 2 * lanes * nest.vectors(shape.packed, 4) * _fft_seconds(tile), shape.K * _fft_seconds(tile), nest
+    copied = 4 * tile**2 / (TRANSPOSED_GBYTES * 1e9)
+    seconds = lanes * nest.vectors(shape.packed, 4) * (2 * _fft_seconds(tile) + copied)
+    return seconds, PREPARED_SPECTRA * shape.K * _fft_seconds(tile), nest
+
+
+@lru_cache(maxsize=1024)
+def _cheapest_fft(shape, _isa):
+    costs = _fft_depthwise_costs if _fft_depthwise(shape) else _fft_costs
+    return min((costs(shape, tile) for tile in FFT), key=lambda plan: plan[0])
+
+
+def _fft_plan(shape):
+    """(seconds, seconds of preparing, nest) of the cheapest size of tile."""
+    return _cheapest_fft(shape, active_isa())
 
 
 ALGORITHMS = (
@@ -228,7 +264,7 @@ ALGORITHMS = (
         multiplies_padding=True,
         summary="a matrix product; the im2col matrix is lowered a block at a time, straight into its panels",
     ),
-    *(_winograd_row(m) for m in WINOGRAD),
+    *(_winograd_row(m, accurate=m < 6) for m in WINOGRAD_SIZES),
     Algorithm(
         "fft",
         refuse=_refuse_fft,
@@ -280,7 +316,10 @@ def _choose(shape, itemsize, algorithm, strict, prepared, blocked, _isa):
     able = [
         row
         for row in ALGORITHMS
-        if not row.refuse(shape) and (row.strict or not strict) and (row.takes_blocking or not blocked)
+        if row.accurate
+        and not row.refuse(shape)
+        and (row.strict or not strict)
+        and (row.takes_blocking or not blocked)
     ]
     return min(able, key=lambda row: row_cost(row, shape, itemsize, prepared))
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastconv.arrays import as_array, check_same_dtype
-from fastconv.convolution import conv2d
+from fastconv.convolution import conv2d, explain_conv2d
 
 NUMPY_MODE = {"reflect": "reflect", "nearest": "edge"}
 
@@ -14,6 +14,7 @@ def filter2d(image, kernel, *, border="zero", num_threads=None):
     Each channel is filtered by itself. The kernel's centre is its pixel (R - 1) // 2, (S - 1) // 2. One dtype,
     float32 or float64. border: what lies outside the image, "zero", "reflect" (NumPy's: mirrored without
     repeating the edge) or "nearest" (the edge repeated).
+    Large kernels go by "fft", whose results are rounded.
     Raises ValueError for shapes or a border that do not fit, TypeError for types and dtypes."""
     image, kernel = as_array(image, "image"), as_array(kernel, "kernel")
     check_same_dtype("image", image, "kernel", kernel)
@@ -27,15 +28,20 @@ def filter2d(image, kernel, *, border="zero", num_threads=None):
         raise ValueError(f"border must be 'zero', 'reflect' or 'nearest', got {border!r}")
     if image.size == 0:
         return np.empty(image.shape, image.dtype)
-    channels = 1 if image.ndim == 2 else image.shape[2]
-    sides = [((size - 1) // 2, size - 1 - (size - 1) // 2) for size in kernel.shape]
-    if border == "zero":
-        padding = (sides[0], tuple(side * channels for side in sides[1]))
-        padded = image
+    result_shape, channels = image.shape, 1 if image.ndim == 2 else image.shape[2]
+    sides = tuple(((size - 1) // 2, size - 1 - (size - 1) // 2) for size in kernel.shape)
+    if border != "zero":
+        image = np.pad(image, sides + ((0, 0),) * (image.ndim - 2), mode=NUMPY_MODE[border])
+        sides = ((0, 0), (0, 0))
+    shape = (1, *image.shape[:2], channels)
+    filters = np.broadcast_to(kernel[None, ..., None], (channels, *kernel.shape, 1))
+    parameters = {"padding": sides, "groups": channels, "layout": "NHWC"}
+    if explain_conv2d(shape, filters.shape, dtype=image.dtype, **parameters).chosen == "fft":
+        result = conv2d(image.reshape(shape), filters, num_threads=num_threads, **parameters)
     else:
-        padding = 0
-        padded = np.pad(image, sides + [(0, 0)] * (image.ndim - 2), mode=NUMPY_MODE[border])
-    # Interleaved channels are one wide row of which the kernel takes every channels-th pixel.
-    row = padded.reshape(1, 1, padded.shape[0], padded.shape[1] * channels)
-    result = conv2d(row, kernel[None, None], padding=padding, dilation=(1, channels), num_threads=num_threads)
-    return result.reshape(image.shape)
+        # A few channels do not fill a vector. Interleaved they are one wide row, of which the kernel takes every
+        # channels-th pixel.
+        row = image.reshape(1, 1, image.shape[0], -1)
+        sides = (sides[0], tuple(side * channels for side in sides[1]))
+        result = conv2d(row, kernel[None, None], padding=sides, dilation=(1, channels), num_threads=num_threads)
+    return result.reshape(result_shape)

@@ -390,6 +390,14 @@ FFT(16)
 FFT(32)
 FFT(64)
 FFT(128)
-#define FFT_ENTRY(T) \
-    {T, T * (T / 2 + 1), 2, fft_input_##T, fft_weights_##T, fft_output_##T, Z_BYTES(T), fft_filter_##T},
+#define FFT_ENTRY(T)  \
+    {T,               \
+     T,               \
+     T * (T / 2 + 1), \
+     2,               \
+     fft_input_##T,   \
+     fft_weights_##T, \
+     fft_output_##T,  \
+     Z_BYTES(T),      \
+     fft_filter_##T},
 #define FFT_TABLE FFT_ENTRY(16) FFT_ENTRY(32) FFT_ENTRY(64) FFT_ENTRY(128)

@@ -11,17 +11,21 @@ cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport balanced, ceil_div, least, take_strides
-from fastconv._loops.kernels cimport fc_geometry, fc_kernels, kernels_for
+from fastconv._loops.kernels cimport fc_depthwise, fc_geometry, fc_kernels, kernels_for
 from fastconv._loops.team cimport Operands, compile
 
 cnp.import_array()
 
 # ROWS_BYTES: what x and y of a chunk may take in scratch, a third of Zen 4's L2. CHANNEL_VECTORS: channels that a
 # chunk of channels-first data takes, so that each is still a stream of its own while it is copied (a guess).
+# PLANES_BYTES: half of L1 for the planes of one or more channels, which are all copied before the first is used: the
+# processor does not forward what was just stored in other pieces.
 cdef enum:
     ROWS_BYTES = 384 << 10
+    PLANES_BYTES = 16 << 10
     CHANNEL_VECTORS = 4
     LEAST_CHUNKS = 8
+    LEAST_ROW_CHUNKS = 16
 
 cdef struct Depthwise:
     const fc_kernels *kernels
@@ -59,6 +63,42 @@ cdef void set_up(Depthwise *p, bytes geometry, Py_ssize_t itemsize, bint in_plac
         p.y_bytes = p.rows * p.g.Q * p.channels * itemsize
 
 
+cdef struct Rows:
+    const fc_kernels *kernels
+    fc_depthwise *kernel
+    fc_geometry g
+    Py_ssize_t rows, row_parts, channels, channel_parts, batch    # of a chunk; channels copied at a time
+    Py_ssize_t rows_in, row, plane, channel                       # bytes of a row, of a plane, of a channel's planes
+    intptr_t x_strides[4]                                         # of (n, c, h, w)
+    Py_ssize_t x_bytes                                            # from x to the end of its last element
+    bint relu
+
+
+cdef bint set_up_rows(Rows *p, bytes geometry, Py_ssize_t itemsize):
+    """Everything that shape, dtype and ISA decide; false where the planes of one output row are too much to copy."""
+    cdef Py_ssize_t C, reach, limit
+    p.kernels = kernels_for(itemsize)
+    p.g = (<const fc_geometry *><const char *>geometry)[0]
+    C, reach = p.g.groups, (p.g.R - 1) * p.g.dilation_h + 1
+    p.row = (p.g.Q + ((p.g.S - 1) * p.g.dilation_w) // p.g.stride_w) * itemsize
+    if reach > ROWS_BYTES or p.g.stride_w * p.g.stride_h > ROWS_BYTES or (
+            reach * p.row * p.g.stride_w > ROWS_BYTES):
+        return False
+    limit = max(reach, PLANES_BYTES // (p.row * p.g.stride_w))
+    p.rows = balanced(p.g.P, least(p.g.P, (limit - reach) // p.g.stride_h + 1))
+    p.row_parts = ceil_div(p.g.P, p.rows)
+    p.rows_in = (p.rows - 1) * p.g.stride_h + reach
+    p.plane = p.rows_in * p.row + p.kernels.lanes * itemsize
+    p.channel = p.plane * p.g.stride_w
+    p.channels = balanced(C, ceil_div(C, ceil_div(LEAST_ROW_CHUNKS, max(1, p.g.N * p.row_parts))))
+    p.channel_parts = ceil_div(C, p.channels)
+    p.batch = max(1, least(p.channels, PLANES_BYTES // p.channel))
+    p.kernel = p.kernels.depthwise_rows
+    if p.g.R == 3 and p.g.S == 3 and p.g.dilation_h == 1 and p.g.stride_h <= 2:
+        p.kernel = p.kernels.depthwise_3x3[p.g.stride_h - 1]
+    return True
+
+
 def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
     """Bytes of the weights, channels last."""
     cdef const fc_geometry *g = <const fc_geometry *><const char *>geometry
@@ -68,8 +108,11 @@ def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
 def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
     """Bytes of scratch that each thread uses at most: less where x is read in place."""
     cdef Depthwise p
+    cdef Rows q
     set_up(&p, geometry, itemsize, False)
-    return list_bytes(&p) + p.x_bytes + p.y_bytes
+    if p.channels_last_y or not set_up_rows(&q, geometry, itemsize):
+        return list_bytes(&p) + p.x_bytes + p.y_bytes
+    return list_bytes(&p) + max(p.x_bytes + p.y_bytes, q.batch * q.channel)
 
 
 def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):
@@ -151,10 +194,53 @@ cdef void depthwise_chunk(const void *problem, const Operands *at, Py_ssize_t in
                          rows * p.g.Q, 0)
 
 
+cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef const Rows *p = <const Rows *>problem
+    cdef const fc_kernels *kernels = p.kernels
+    cdef Py_ssize_t size = kernels.itemsize, C = p.g.groups, R = p.g.R, S = p.g.S
+    cdef Py_ssize_t c0 = index % p.channel_parts * p.channels, c1 = least(c0 + p.channels, C)
+    cdef Py_ssize_t p0 = index // p.channel_parts % p.row_parts * p.rows, rows = least(p.rows, p.g.P - p0)
+    cdef Py_ssize_t image = index // p.channel_parts // p.row_parts, y_row = p.g.Q * size, c, i, batch, t
+    # Rows [first, last) of the padded image lie inside, and so do `columns` columns from pad_left on.
+    cdef Py_ssize_t h0 = p0 * p.g.stride_h - p.g.pad_top
+    cdef Py_ssize_t first = least(p.rows_in, max(0, -h0)), last = max(first, least(p.rows_in, p.g.H - h0))
+    cdef Py_ssize_t columns = max(0, least(p.g.W, p.row // size * p.g.stride_w - p.g.pad_left))
+    cdef intptr_t *tap = <intptr_t *>scratch
+    cdef intptr_t *weight = tap + R * S
+    cdef char *planes = scratch + 2 * R * S * sizeof(intptr_t)
+    cdef const char *x = at.x + image * p.x_strides[0] + (h0 + first) * p.x_strides[2]
+    cdef char *y = at.y + (image * C * p.g.P + p0) * y_row
+    for t in range(R * S):
+        i = t % S * p.g.dilation_w
+        tap[t] = (t // S * p.g.dilation_h * p.row + i % p.g.stride_w * p.plane + i // p.g.stride_w * size)
+        weight[t] = t * C * size
+    kernels.scale(p.batch * p.channel // size, 0, planes)
+    for c from c0 <= c < c1 by p.batch:
+        batch = least(p.batch, c1 - c)
+        for i in range(batch):
+            kernels.split(last - first, columns, x + (c + i) * p.x_strides[1], p.x_strides[2], at.x + p.x_bytes,
+                          p.g.pad_left, p.g.stride_w, planes + i * p.channel + first * p.row, p.row, p.plane)
+        for i in range(batch):
+            p.kernel(rows, p.g.Q, R * S, tap, weight, planes + i * p.channel, p.g.stride_h * p.row,
+                     at.weights + (c + i) * size, NULL if at.bias == NULL else at.bias + (c + i) * size, p.relu,
+                     y + (c + i) * p.g.P * y_row, y_row)
+    # end: for c, for i
+
+
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
     """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
     cdef Depthwise p
+    cdef Rows q
     cdef bint channels_last = (<const fc_geometry *><const char *>geometry).channels_last
+    cdef Py_ssize_t i
+    if not channels_last and strides[3] == itemsize and set_up_rows(&q, geometry, itemsize):
+        take_strides(strides, channels_last, q.x_strides)
+        q.relu = relu
+        q.x_bytes = itemsize
+        for i, last in enumerate((q.g.N - 1, q.g.groups - 1, q.g.H - 1, q.g.W - 1)):
+            q.x_bytes += max(0, last * q.x_strides[i])
+        return compile(&q, sizeof(q), rows_chunk, q.g.N * q.row_parts * q.channel_parts,
+                       2 * q.g.R * q.g.S * sizeof(intptr_t) + q.batch * q.channel)
     set_up(&p, geometry, itemsize, (strides[3] if channels_last else strides[1]) == itemsize)
     take_strides(strides, channels_last, p.x_strides)
     p.relu = relu

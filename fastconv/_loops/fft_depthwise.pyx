@@ -53,7 +53,7 @@ cdef void set_up(Depthwise *p, int transform, bytes geometry, Py_ssize_t itemsiz
     p.kernels = kernels_for(itemsize)
     p.transform = &p.kernels.transforms[transform]
     p.g = (<const fc_geometry *><const char *>geometry)[0]
-    lanes, T = p.kernels.lanes, p.transform.tile
+    lanes, T = p.kernels.lanes, p.transform.tile_h
     p.rows, p.cols = T - p.g.R + 1, T - p.g.S + 1
     p.tiles_h, p.tiles_w = ceil_div(p.g.P, p.rows), ceil_div(p.g.Q, p.cols)
     p.tiles = p.g.N * p.tiles_h * p.tiles_w
@@ -98,7 +98,7 @@ cdef inline Py_ssize_t image_of(const Depthwise *p, Py_ssize_t tile) noexcept no
 cdef void gather(const Depthwise *p, const char *x, Lanes first, char *lines, char *to) noexcept nogil:
     """The tiles of x of these lanes as [row][pixel][lane]; lanes beyond `first.lanes` are zero."""
     cdef const fc_kernels *kernels = p.kernels
-    cdef Py_ssize_t T = p.transform.tile, size = kernels.itemsize, row, lane, h, w, left, inside
+    cdef Py_ssize_t T = p.transform.tile_h, size = kernels.itemsize, row, lane, h, w, left, inside
     cdef const char *src
     cdef char *line
     cdef Lanes here
@@ -148,7 +148,7 @@ cdef void leave(const Depthwise *p, char *y, Lanes first, const char *tile, char
 cdef void filter_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Depthwise *p = <const Depthwise *>problem
     cdef const fc_kernels *kernels = p.kernels
-    cdef Py_ssize_t T = p.transform.tile, size = kernels.itemsize, lanes = kernels.lanes, C = p.g.groups
+    cdef Py_ssize_t T = p.transform.tile_h, size = kernels.itemsize, lanes = kernels.lanes, C = p.g.groups
     cdef Py_ssize_t x_row = T * lanes * size, x_pixel = lanes * size, y_row = p.cols * x_pixel, y_pixel = x_pixel
     cdef Py_ssize_t rows = least(p.rows, p.g.P), cols = least(p.cols, p.g.Q), h, w
     cdef char *lines = scratch + p.transform.scratch_bytes

@@ -39,6 +39,7 @@ cdef enum:
     LEAST_CHUNKS = 8
     LEAST_CHANNELS = 256
     SHORT_SUM = 512
+    FEW_FILTERS = 64      # x is read in place: a copy of it would be used a few times only
     LONG_SUM = 1024       # 512 -> 512 at 14 pixels: 98 against 79 GF/s; 64 -> 64 at 224: 83 against 91
 
 cdef struct Im2col:
@@ -47,6 +48,7 @@ cdef struct Im2col:
     Py_ssize_t depth, images, pixels              # k = R*S*C; pixels of one image, or of all at once
     Py_ssize_t kc, mc, blocks, block, k_parts     # pixel blocks of at most `block`
     bint along_k, transposed                      # vectors along K; y is channels-first all the same
+    bint plain, in_place                          # x itself is lowered[k, pixel]; and is read where it lies
     intptr_t x_strides[4]                         # of (n, c, h, w)
     Py_ssize_t y_image
     bint relu
@@ -82,6 +84,7 @@ cdef void set_up(Im2col *p, bytes geometry, Py_ssize_t itemsize, blocking):
     else:
         p.block = ceil_div(balanced(p.pixels, blocks.nc), kernels.NR) * kernels.NR
     p.blocks = ceil_div(p.pixels, p.block) if p.block > 0 else 0
+    p.plain = p.in_place = False
     p.k_parts = max(1, min(LEAST_CHUNKS // max(1, p.images * p.g.groups * p.blocks), p.g.K // LEAST_CHANNELS))
     # A transposed chunk holds its results in scratch: 512 channels of them at most.
     if p.transposed:
@@ -168,7 +171,11 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
         c = at.y + pixel * c_row + channel * size
     for pc from 0 <= pc < p.depth by p.kc:
         k = least(p.kc, p.depth - pc)
-        if p.x_strides[1] == size and p.g.channels_last:
+        if p.plain:
+            a_row, a_col = k * size + LINE, size
+            kernels.pack(m, k, x + image * p.x_strides[0] + pc * p.x_strides[1] + first * size, size, p.x_strides[1],
+                         scratch, a_row, k, 0)
+        elif p.x_strides[1] == size and p.g.channels_last:
             a_row, a_col = k * size + LINE, size
             kernels.lower_rows(&p.g, x, p.x_strides, pixel, m, pc, pc + k, scratch, a_row)
         else:
@@ -197,27 +204,44 @@ cdef void along_pixels_chunk(const void *problem, const Operands *at, Py_ssize_t
     cdef Py_ssize_t first = block * p.block, n = least(p.block, p.pixels - first)
     cdef Py_ssize_t i0 = span_start(p.g.K, p.k_parts, 1, part)
     cdef Py_ssize_t m = span_start(p.g.K, p.k_parts, 1, part + 1) - i0
-    cdef Py_ssize_t channel = group * p.g.K + i0, pc, k, i, a_row
+    cdef Py_ssize_t channel = group * p.g.K + i0, pc, k, i, a_row, tile, rows
+    # The columns that fill no vector are copied even if the others are read in place.
+    cdef Py_ssize_t whole = n // kernels.lanes * kernels.lanes if p.in_place else 0, tiles = ceil_div(m, kernels.MR)
     cdef const char *x = at.x + group * p.g.C * p.x_strides[1]
+    cdef const char *lowered
     cdef const char *a
+    cdef char *c
     cdef fc_store store
     store.alpha, store.row_bias, store.col_bias = 1, NULL, NULL
     for pc from 0 <= pc < p.depth by p.kc:
         k = least(p.kc, p.depth - pc)
-        kernels.lower_columns(&p.g, x, p.x_strides, image * p.pixels + first, n, pc, pc + k, scratch, NR * size,
-                              NR, k * NR * size + STRIP_GAP)
+        lowered = x + image * p.x_strides[0] + pc * p.x_strides[1] + first * size
+        if whole < n and p.plain:
+            kernels.pack(k, n - whole, lowered + whole * size, p.x_strides[1], size, scratch, NR * size, NR,
+                         k * NR * size + STRIP_GAP)
+        elif whole < n:
+            kernels.lower_columns(&p.g, x, p.x_strides, image * p.pixels + first, n, pc, pc + k, scratch,
+                                  NR * size, NR, k * NR * size + STRIP_GAP)
         a_row = k * size + LINE
         a = (at.weights + group * weight_group_bytes(p) + p.g.K * (pc * size + pc // p.kc * LINE)
              + i0 * a_row)
+        c = at.y + image * p.y_image + (channel * p.pixels + first) * size
         store.beta = 0 if pc == 0 else 1
-        store.row_bias = at.bias + channel * size if at.bias != NULL and pc == 0 else NULL
         store.relu = p.relu and pc + k == p.depth
-        for i from 0 <= i < m by p.mc:
-            macro_kernel(kernels, least(p.mc, m - i), n, k, a + i * a_row, a_row, size, scratch, NR * size,
-                         k * NR * size + STRIP_GAP, at.y + image * p.y_image + ((channel + i) * p.pixels + first) * size,
-                         p.pixels * size, &store)
-            if store.row_bias != NULL:
-                store.row_bias = <const char *>store.row_bias + p.mc * size
+        for tile in range(tiles):
+            i = span_start(m, tiles, 1, tile)
+            rows = span_start(m, tiles, 1, tile + 1) - i
+            if at.bias != NULL and pc == 0:
+                store.row_bias = at.bias + (channel + i) * size
+            else:
+                store.row_bias = NULL
+            if whole > 0:
+                macro_kernel(kernels, rows, whole, k, a + i * a_row, a_row, size, lowered, p.x_strides[1], NR * size,
+                             c + i * p.pixels * size, p.pixels * size, &store)
+            if whole < n:
+                macro_kernel(kernels, rows, n - whole, k, a + i * a_row, a_row, size, scratch, NR * size,
+                             k * NR * size + STRIP_GAP, c + (i * p.pixels + whole) * size, p.pixels * size, &store)
+    # end: for pc, for tile
 
 
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
@@ -229,6 +253,8 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
         # A 1x1 filter at stride 1 sees one long row of pixels.
         p.g.W = p.g.Q = p.g.H * p.g.W
         p.g.H = p.g.P = 1
+        p.plain = p.x_strides[3] == itemsize
+        p.in_place = p.plain and p.g.K <= FEW_FILTERS
     p.y_image = p.g.groups * p.g.K * p.pixels * p.kernels.itemsize
     p.relu = relu
     return compile(&p, sizeof(p), along_k_chunk if p.along_k else along_pixels_chunk,

@@ -21,7 +21,7 @@ cdef extern from "kernels.h" nogil:
         intptr_t top, bottom, left, right
 
     ctypedef struct fc_transform:
-        intptr_t tile, frequencies, parts
+        intptr_t tile_h, tile_w, frequencies, parts
         void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, void *v,
                       intptr_t v_plane, void *scratch) noexcept nogil
         void (*weights)(intptr_t R, intptr_t S, const void *w, intptr_t w_row, intptr_t w_tap,
@@ -38,6 +38,9 @@ cdef extern from "kernels.h" nogil:
     cdef enum:
         FC_WINOGRAD_2, FC_WINOGRAD_4, FC_WINOGRAD_5, FC_WINOGRAD_6, FC_FFT_16, FC_FFT_32, FC_FFT_64, FC_FFT_128
 
+    ctypedef void fc_depthwise(intptr_t rows, intptr_t columns, intptr_t taps, const intptr_t *tap,
+                               const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
+                               const void *bias, int relu, void *y, intptr_t y_step) noexcept nogil
     ctypedef void fc_map(intptr_t n, const void *a, const void *b, double s, void *y) noexcept nogil
     enum:
         FC_RELU
@@ -69,10 +72,13 @@ cdef extern from "kernels.h" nogil:
         void (*lower_columns)(const fc_geometry *g, const void *x, const intptr_t *x_strides,
                               intptr_t pixel, intptr_t pixels, intptr_t k0, intptr_t k1, void *dst,
                               intptr_t dst_row, intptr_t width, intptr_t dst_strip) noexcept nogil
-        void (*depthwise)(intptr_t pixels, intptr_t channels, intptr_t taps, const intptr_t *tap,
-                          const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
-                          const void *bias, int relu, void *y, intptr_t y_step) noexcept nogil
-        fc_transform transforms[8]
+        fc_depthwise *depthwise
+        fc_depthwise *depthwise_rows
+        fc_depthwise *depthwise_3x3[2]
+        void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, const void *limit,
+                      intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row,
+                      intptr_t dst_plane) noexcept nogil
+        fc_transform transforms[16]
         fc_map *map[FC_MAPS]
         double (*largest)(intptr_t n, const void *a) noexcept nogil
         void (*dropout)(intptr_t n, uint64_t seed, uint64_t step, uint64_t image, double p, const void *x,

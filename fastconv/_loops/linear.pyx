@@ -13,8 +13,7 @@ from fastconv._loops.kernels cimport fc_kernels, kernels_for
 from fastconv._loops.team cimport Operands, chunk_function, compile
 
 # FEW_ROWS is DOT_ROWS of gemm.pyx, and right for the gradients too (AlexNet's 9216 x 4096 layer, Zen 3, 2026-11).
-# Columns of a chunk: of y and dw strips of the tile; of dx two pages of a row: one row ran at 14 GB/s with one, 20 with
-# two.
+# Columns of a chunk: of y and dw strips of the tile; of dx two pages of a row (14 GB/s with one page, 20 with two).
 # PANEL_BYTES of dw stay in L2 while they are added up.
 cdef enum:
     FEW_ROWS = 8

@@ -82,11 +82,11 @@ cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, b
     p.transform = &p.kernels.transforms[transform]
     p.g = (<const fc_geometry *><const char *>geometry)[0]
     NR, F = p.kernels.NR, p.transform.frequencies
-    p.piece_r = balanced(p.g.R, p.transform.tile // 2 + 1)
-    p.piece_s = balanced(p.g.S, p.transform.tile // 2 + 1)
+    p.piece_r = balanced(p.g.R, p.transform.tile_h // 2 + 1)
+    p.piece_s = balanced(p.g.S, p.transform.tile_w // 2 + 1)
     p.pieces_h, p.pieces_w = ceil_div(p.g.R, p.piece_r), ceil_div(p.g.S, p.piece_s)
     p.depth = p.pieces_h * p.pieces_w * p.g.C
-    p.rows, p.cols = p.transform.tile - p.piece_r + 1, p.transform.tile - p.piece_s + 1
+    p.rows, p.cols = p.transform.tile_h - p.piece_r + 1, p.transform.tile_w - p.piece_s + 1
     p.tiles_h, p.tiles_w = ceil_div(p.g.P, p.rows), ceil_div(p.g.Q, p.cols)
     p.tiles = p.g.N * p.tiles_h * p.tiles_w
     p.in_place, p.channels_last_y = in_place, p.g.channels_last
@@ -109,7 +109,7 @@ cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, b
     p.v_row, p.m_row = spread(p.depth * itemsize, 1024), p.k_block * itemsize
     p.v_plane, p.m_plane = spread(p.group * p.v_row, 4096), spread(p.group * p.m_row, 4096)
     p.run_tiles = min(p.tiles_w, p.group)
-    p.staged_bytes = p.transform.tile * (p.run_tiles * p.cols + p.piece_s - 1) * p.g.C * itemsize
+    p.staged_bytes = p.transform.tile_h * (p.run_tiles * p.cols + p.piece_s - 1) * p.g.C * itemsize
     p.left_bytes = 0 if p.channels_last_y else p.rows * p.run_tiles * p.cols * p.k_block * itemsize
 
 
@@ -134,11 +134,11 @@ cdef Py_ssize_t block_bytes(const Tiled *p) noexcept nogil:
 
 cdef void stage(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t width,
                 char *to) noexcept nogil:
-    """T rows of `width` pixels from (h, w) on, channels-last, zeros where there is no image."""
+    """A tile's rows of `width` pixels from (h, w) on, channels-last, zeros where there is no image."""
     cdef Py_ssize_t size = p.kernels.itemsize, pixel = p.g.C * size, row
     cdef Py_ssize_t left = min(max(-w, 0), width), inside = max(0, min(p.g.W - w, width) - left)
     cdef const char *src
-    for row in range(h, h + p.transform.tile):
+    for row in range(h, h + p.transform.tile_h):
         if row < 0 or row >= p.g.H or inside == 0:
             p.kernels.scale(width * p.g.C, 0, to)
         else:
@@ -155,7 +155,7 @@ cdef void stage(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, P
 cdef void transform_run(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t run, char *v,
                         char *scratch) noexcept nogil:
     """V of `run` neighbouring tiles, the first at (h, w) of the image."""
-    cdef Py_ssize_t T = p.transform.tile, pixel = p.g.C * p.kernels.itemsize, width, j
+    cdef Py_ssize_t pixel = p.g.C * p.kernels.itemsize, width, j
     cdef char *staged = scratch + p.transform.scratch_bytes
     if not p.in_place:
         width = run * p.cols + p.piece_s - 1
@@ -165,12 +165,12 @@ cdef void transform_run(const Tiled *p, const char *image, Py_ssize_t h, Py_ssiz
                               scratch)
         return
     for j in range(run):
-        if h >= 0 and h + T <= p.g.H and w >= 0 and w + T <= p.g.W:
+        if h >= 0 and h + p.transform.tile_h <= p.g.H and w >= 0 and w + p.transform.tile_w <= p.g.W:
             p.transform.input(image + h * p.x_strides[2] + w * p.x_strides[3], p.x_strides[2], p.x_strides[3], p.g.C,
                               v + j * p.v_row, p.v_plane, scratch)
         else:
-            stage(p, image, h, w, T, staged)
-            p.transform.input(staged, T * pixel, pixel, p.g.C, v + j * p.v_row, p.v_plane, scratch)
+            stage(p, image, h, w, p.transform.tile_w, staged)
+            p.transform.input(staged, p.transform.tile_w * pixel, pixel, p.g.C, v + j * p.v_row, p.v_plane, scratch)
         w += p.cols
 
 
@@ -368,8 +368,28 @@ cdef class Transformed:
         made.nest.shared_bytes = v_bytes(&p)
         return made
 
+    def input(self, cnp.ndarray x, cnp.ndarray v, cnp.ndarray scratch):
+        """For tests, the kernels one by one: a tile x (T, T, C) to the planes v (planes, C)."""
+        cdef const fc_transform *t = &kernels_for(x.itemsize).transforms[self.transform]
+        t.input(cnp.PyArray_BYTES(x), x.strides[0], x.strides[1], x.shape[2], cnp.PyArray_BYTES(v), v.strides[0],
+                cnp.PyArray_BYTES(scratch))
 
-WINOGRAD = {2: Transformed(FC_WINOGRAD_2), 4: Transformed(FC_WINOGRAD_4), 5: Transformed(FC_WINOGRAD_5),
-            6: Transformed(FC_WINOGRAD_6)}
+    def weights(self, cnp.ndarray w, cnp.ndarray u, cnp.ndarray scratch):
+        """For tests: filters w (R, S, K) to u (frequencies, parts, K)."""
+        cdef const fc_transform *t = &kernels_for(w.itemsize).transforms[self.transform]
+        t.weights(w.shape[0], w.shape[1], cnp.PyArray_BYTES(w), w.strides[0], w.strides[1], w.shape[2],
+                  cnp.PyArray_BYTES(u), u.strides[0], u.strides[1], cnp.PyArray_BYTES(scratch))
+
+    def output(self, cnp.ndarray m, cnp.ndarray bias, bint relu, cnp.ndarray y, cnp.ndarray scratch):
+        """For tests: products m (planes, K) to results y (rows, cols, K)."""
+        cdef const fc_transform *t = &kernels_for(m.itemsize).transforms[self.transform]
+        t.output(cnp.PyArray_BYTES(m), m.strides[0], m.shape[1], cnp.PyArray_BYTES(bias), relu, y.shape[0], y.shape[1],
+                 cnp.PyArray_BYTES(y), y.strides[0], y.strides[1], cnp.PyArray_BYTES(scratch))
+
+
+# By m and the filter's shape.
+WINOGRAD = {(m, shape): Transformed(row + place)
+            for m, row in ((2, FC_WINOGRAD_2), (4, FC_WINOGRAD_4), (5, FC_WINOGRAD_5), (6, FC_WINOGRAD_6))
+            for place, shape in enumerate(((3, 3), (3, 1), (1, 3)))}
 FFT = {16: Transformed(FC_FFT_16), 32: Transformed(FC_FFT_32), 64: Transformed(FC_FFT_64),
        128: Transformed(FC_FFT_128)}
