@@ -19,7 +19,7 @@ kept = np.setdiff1d(np.arange(len(y)), held)
 net = nn.lenet(input_shape=(1, 8, 8))
 print(net.summary((1, 1, 8, 8)))
 
-history = train.fit(net, x[kept], y[kept], epochs=epochs, batch_size=32, lr=0.02, momentum=0.9)
+history = train.fit(net, x[kept], y[kept], epochs=epochs, batch_size=32, lr=0.1, momentum=0.5)
 print(history)
 answers = net(x[held]).argmax(1)
 print(f"right on {np.mean(answers == y[held]):.2%} of {len(held)} images it has never seen")

@@ -28,7 +28,7 @@ kept = np.arange(len(y)) % 5 != 0
 ways = [("private", "sync"), ("locked", "sync"), ("atomic", "sync"), ("hogwild", "sync"), ("hogwild", "async")]
 for accumulation, update in ways:
     net = nn.lenet(input_shape=(1, 8, 8))
-    history = train.fit(net, x[kept], y[kept], epochs=epochs, batch_size=32, lr=0.02, momentum=0.9, progress=False,
+    history = train.fit(net, x[kept], y[kept], epochs=epochs, batch_size=32, lr=0.1, momentum=0.5, progress=False,
                         accumulation=accumulation, update=update, num_threads=2)  # fmt: skip
     right = np.mean(net(x[~kept]).argmax(1) == y[~kept])
     speed = epochs * kept.sum() / sum(history.times)

@@ -156,8 +156,9 @@ def digits():
 @pytest.mark.parametrize("accumulation, update", WAYS)
 def test_digits(accumulation, update, threads):
     (x, y), (x_test, y_test) = digits()
-    net = nn.lenet(input_shape=(1, 8, 8))
-    history = train.fit(net, x, y, epochs=12, batch_size=32, lr=0.02, momentum=0.9, accumulation=accumulation,
+    net = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
+                        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 10))  # fmt: skip
+    history = train.fit(net, x, y, epochs=12, batch_size=32, lr=0.05, momentum=0.9, accumulation=accumulation,
                         update=update, num_threads=threads, progress=False)  # fmt: skip
     assert len(history.losses) == len(history.accuracy) == len(history.times) == 12
     assert history.losses[-1] < 0.1 * history.losses[0]
