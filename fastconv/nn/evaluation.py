@@ -82,17 +82,20 @@ def evaluate(net, x, num_threads=None):
         features = layer.output_shape(features)
     for first in range(0, len(x), SLAB):
         images, answers = x[first : first + SLAB], out[first : first + SLAB]
-        made = answers
         if body:
-            made = np.empty((len(images), *features), x.dtype) if tail else answers
             key = net, "body", x.shape[1:], strides
-            run_body(store, compiled(store, key, lambda: build(store, body, 1, x.shape[1:], strides)), images, made,
-                     num_threads)  # fmt: skip
+            front = compiled(store, key, lambda: build(store, body, 1, x.shape[1:], strides))
         if tail:
             rows = len(images)
-            key = net, "tail", rows
-            program = compiled(store, key, lambda rows=rows: build(store, tail, rows, features))
-            run_whole(store, program, made if body else images, answers, num_threads)
+            back = compiled(store, (net, "tail", rows), lambda rows=rows: build(store, tail, rows, features))
+        if not tail:
+            run_body(store, front, images, answers, num_threads)
+        elif not body:
+            run_whole(store, back, images, answers, num_threads)
+        else:
+            with back.room((rows, *features), x.dtype) as between:
+                run_body(store, front, images, between, num_threads)
+                run_whole(store, back, between, answers, num_threads)
     return out
 
 

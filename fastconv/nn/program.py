@@ -6,6 +6,7 @@ uses little more than its two largest neighbours, and in training, where backwar
 everything that is needed stays. The same rule serves both."""
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,7 @@ class Built:
     def __init__(self, program, work, prepared, prepared_bytes, statistics):
         self.program, self.work, self.statistics = program, work, statistics
         self._prepared, self._version, self._seen = prepared, None, None
+        self._rooms = []
         self.memory = aligned_zeros(prepared_bytes, np.uint8)
 
     def refresh(self, store, team):
@@ -81,6 +83,15 @@ class Built:
                     piece.fill(self.memory[piece.offset : piece.offset + piece.size], team)
                 self._version, self._seen = store.version, seen
         return self.memory
+
+    @contextmanager
+    def room(self, shape, dtype):
+        """An array for what the program is to read, kept from one call to the next."""
+        array = self._rooms.pop() if self._rooms else np.empty(shape, dtype)
+        try:
+            yield array
+        finally:
+            self._rooms.append(array)
 
     def _look(self, store):
         """Numbers that change with the values behind the prepared weights."""
