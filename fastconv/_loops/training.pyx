@@ -30,10 +30,10 @@ cnp.import_array()
 
 # RANGE: elements that a thread adds or updates at a time, 16 KB of floats, within L1. WAVE_BYTES: a wave ends with all
 # threads waiting for each other twice, some us; it has more than an image a thread where its gradients are no more
-# than this, which L2 and L3 bear (a guess).
+# than this, a part of L3 (a guess).
 cdef enum:
     RANGE = 4096
-    WAVE_BYTES = 1 << 20
+    WAVE_BYTES = 8 << 20
 
 
 cdef class Session:
