@@ -166,7 +166,7 @@ class Job:
         self.built = self.program(1, self.accumulation != "private") if self.parallel == "images" else None
         if self.built is None:
             whole = self.program(batch_size, False)
-            return Session(whole.program, self.store.parameters, "private", False, momentum, 1)
+            return Session(whole.program, self.store.parameters, None, False, momentum, 1)
         team = min(threads.team_size(self.built.work * batch_size, num_threads), len(self.x))
         return Session(self.built.program, self.store.parameters, self.accumulation, self.update == "async", momentum,
                        team)  # fmt: skip
