@@ -174,12 +174,7 @@ INLINE void split_contiguous(const int planes, intptr_t rows, intptr_t columns, 
                              intptr_t dst_row) {
     const intptr_t v = sizeof(vec), size = sizeof(real), step = planes * LANES;
     const intptr_t whole = columns / step * step, rest = columns - whole;
-    vec_index lane, even, odd;
-    for (int i = 0; i < LANES; i++) {
-        lane[i] = i;
-        even[i] = 2 * i;
-        odd[i] = 2 * i + 1;
-    }
+    const vec_index lane = lane_numbers(), even = 2 * lane, odd = even + 1;
     const vec_index keep = lane < (lane_index)rest, keep_behind = lane < (lane_index)(rest - LANES);
     for (intptr_t i = 0; i < rows; i++, src += src_row, even_to += dst_row, odd_to += dst_row)
         for (intptr_t j = 0; j < columns; j += step) {
