@@ -229,7 +229,7 @@ def _fft_costs(shape, tile):
     products = tiles * 8 * matrices / (SPECTRA_SPEED * NOMINAL[active_isa()] * 1e9)
     read = 8 * matrices / (SPECTRA_GBYTES * 1e9)
     prepared = PREPARED_SPECTRA * pieces * C * filters * _fft_seconds(tile)
-    return transforms + products + read, prepared, FFT[tile]
+    return transforms + products + read + _transposing(shape, 4), prepared, FFT[tile]
 
 
 def _fft_depthwise_costs(shape, tile):
