@@ -68,6 +68,7 @@ class Algorithm:
     takes_blocking: bool = False
     strict: bool = True  # multiplies what the definition multiplies
     multiplies_padding: bool = False  # with its zeros, where the definition skips it
+    spread: int = 0  # how many results beyond those that meet an Inf or NaN of x it may reach: a tile less one
     accurate: bool = True  # rms error at most 4 times that of "direct" (docs/accuracy.md): else by name only
     weight_grad: object = None
     summary: str = ""
@@ -192,6 +193,7 @@ def _winograd_row(m, accurate=True):
         nest=lambda shape: WINOGRAD[m, (shape.R, shape.S)],
         prepare_cost=lambda shape, itemsize: counts(shape)[2] * itemsize / 4 * WINOGRAD_PREPARED_NS * 1e-9,
         strict=False,
+        spread=m - 1,
         accurate=accurate,
         summary=f"F({m} x {m}, 3 x 3): {9 * m * m / (m + 2) ** 2:.2f} times fewer multiplications"
         + ("" if accurate else "; less accurate, never chosen by auto"),
@@ -283,6 +285,7 @@ ALGORITHMS = (
         nest=lambda shape: _fft_plan(shape)[2],
         prepare_cost=lambda shape, itemsize: _fft_plan(shape)[1] * itemsize / 4,
         strict=False,
+        spread=max(FFT) - 1,
         summary="tiles of 16 to 128 pixels by their spectra: a multiplication a frequency, however large the filter",
     ),
     Algorithm(
