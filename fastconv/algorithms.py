@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv._loops import depthwise as _depthwise
 from fastconv._loops import direct as _direct
+from fastconv._loops import direct_rows as _direct_rows
 from fastconv._loops import im2col as _im2col
 from fastconv._loops import naive as _naive
 from fastconv._loops import weight_grad as _weight_grad
@@ -32,6 +33,7 @@ PACKED_GBYTES = 5.0
 # "im2col": how much slower a product is whose matrix is lowered by columns. Fitted to the layers of measured.txt,
 # resnet50.txt and mobilenet_v2.txt on Zen 3, 2026-11: of 50 in NHWC, 4 miss the faster of the two by more than 5 %.
 COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 10.0, 1.35
+FEW_CHANNELS = 16  # up to which "direct" runs along channels-first rows: a guess
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
 # Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products;
 # transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory; preparing them, per float of the result.
@@ -114,7 +116,18 @@ def _refuse_direct(shape):
 
 
 def _direct_nest(shape):
-    return _depthwise if shape.depthwise else _direct
+    """Vectors along the rows where x and y are channels-first, few channels make little to copy, and rows fill them."""
+    if shape.depthwise:
+        return _depthwise
+    if shape.layout == "NCHW" and shape.C // shape.groups <= FEW_CHANNELS and _filled(shape.Q) >= 0.85:
+        return _direct_rows
+    return _direct
+
+
+def _filled(columns):
+    """The share of the lanes of float32 vectors that so many columns fill."""
+    lanes = tile_sizes(4)[2]
+    return columns / (math.ceil(columns / lanes) * lanes)
 
 
 def _product_seconds(shape, itemsize, least_filters):
@@ -132,10 +145,12 @@ def _transposing(shape, itemsize):
 def _direct_cost(shape, itemsize):
     if shape.depthwise:  # vectors run over the groups, or along the rows
         return _product_seconds(shape, itemsize, 1) / DEPTHWISE_SPEED + _transposing(shape, itemsize)
-    MR, NR, lanes = tile_sizes(itemsize)
+    nest, (MR, NR, lanes) = _direct_nest(shape), tile_sizes(itemsize)
+    copied = nest.copied_bytes(shape.packed, itemsize)
+    if nest is _direct_rows:
+        return _product_seconds(shape, itemsize, 4) / _filled(shape.Q) + copied / (COPIED_GBYTES * 1e9)
     accumulators = shape.Q / math.ceil(shape.Q / MR) * NR / lanes
     product = _product_seconds(shape, itemsize, 16) * max(1.0, FULL_TILE / accumulators)
-    copied = _direct.copied_bytes(shape.packed, itemsize)
     if shape.layout == "NHWC":
         return product + copied / (COPIED_GBYTES * 1e9)
     return product + (copied + math.prod(shape.output_shape) * itemsize) / (TRANSPOSED_GBYTES * 1e9)
@@ -330,10 +345,7 @@ def _choose(shape, itemsize, algorithm, strict, prepared, blocked, _isa):
     able = [
         row
         for row in ALGORITHMS
-        if row.accurate
-        and not row.refuse(shape)
-        and (row.strict or not strict)
-        and (row.takes_blocking or not blocked)
+        if row.accurate and not row.refuse(shape) and (row.strict or not strict) and (row.takes_blocking or not blocked)
     ]
     return min(able, key=lambda row: row_cost(row, shape, itemsize, prepared))
 

@@ -47,6 +47,7 @@ CONVOLUTIONS = [
     Case("groups", (2, 6, 11, 12), (9, 2, 3, 3), {"groups": 3, "stride": 2}),
     Case("depthwise", (1, 40, 9, 9), (40, 1, 3, 3), {"groups": 40, "padding": 1}),
     Case("depthwise-rows", (1, 3, 90, 70), (3, 1, 3, 3), {"groups": 3, "padding": 1, "stride": (1, 2)}),
+    Case("rows", (1, 3, 40, 63), (30, 3, 3, 3), {"padding": 1, "stride": (2, 1)}),
     Case("one-pixel", (1, 30, 3, 3), (500, 30, 3, 3)),
     Case("large-weights", (1, 150, 5, 6), (300, 150, 3, 3), {"padding": 1}),  # transforms in two phases
 ]

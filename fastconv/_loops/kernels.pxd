@@ -56,6 +56,7 @@ cdef extern from "kernels.h" nogil:
         const char *isa
         intptr_t itemsize, lanes, MR, NV, NR
         fc_tile *tile[2][14]
+        fc_tile *row_tile[2][14]
         void (*pack)(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row,
                      intptr_t src_col, void *dst, intptr_t dst_row, intptr_t width,
                      intptr_t dst_strip) noexcept nogil
@@ -74,8 +75,8 @@ cdef extern from "kernels.h" nogil:
         fc_depthwise *depthwise
         fc_depthwise *depthwise_rows
         fc_depthwise *depthwise_3x3[2]
-        void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, const void *limit,
-                      intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row,
+        void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, intptr_t src_col,
+                      const void *limit, intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row,
                       intptr_t dst_plane) noexcept nogil
         fc_transform transforms[16]
         fc_map *map[FC_MAPS]
