@@ -20,6 +20,7 @@ typedef double real;
 #include "kernels/vector.c"
 #include "kernels/lower.c"
 #include "kernels/depthwise.c"
+#include "kernels/split.c"
 #include "kernels/winograd.c"
 #include "kernels/fft.c"
 #include "kernels/elementwise.c"
@@ -40,6 +41,7 @@ const fc_kernels TABLE(FC_ISA_NAME, FC_DTYPE) = {
     .NV = FC_NV,
     .NR = FC_NV * (FC_VECTOR_BYTES / sizeof(real)),
     .tile = TILE_TABLE,
+    .row_tile = ROW_TILE_TABLE,
     .pack = pack,
     .dot = dot,
     .axpy = axpy,

@@ -98,7 +98,7 @@ enum {
 typedef struct {
     const char *isa;
     intptr_t itemsize, lanes, MR, NV, NR; /* NR = NV * lanes columns of a full tile */
-    fc_tile *tile[FC_MAX_NV][FC_MAX_MR];  /* [vectors - 1][rows - 1] */
+    fc_tile *tile[FC_MAX_NV][FC_MAX_MR], *row_tile[FC_MAX_NV][FC_MAX_MR]; /* [vectors - 1][rows - 1] */
     void (*pack)(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row, intptr_t src_col,
                  void *dst, intptr_t dst_row, intptr_t width, intptr_t dst_strip);
     void (*dot)(intptr_t m, intptr_t n, intptr_t k, const void *a, intptr_t a_row, const void *b,
@@ -112,8 +112,9 @@ typedef struct {
                           intptr_t pixels, intptr_t k0, intptr_t k1, void *dst, intptr_t dst_row,
                           intptr_t width, intptr_t dst_strip);
     fc_depthwise *depthwise, *depthwise_rows, *depthwise_3x3[2];
-    void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, const void *limit,
-                  intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row, intptr_t dst_plane);
+    void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, intptr_t src_col,
+                  const void *limit, intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row,
+                  intptr_t dst_plane);
     fc_transform transforms[FC_TRANSFORMS];
     fc_map *map[FC_MAPS];
     double (*largest)(intptr_t n, const void *a);

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv._loops import depthwise as _depthwise
 from fastconv._loops import direct as _direct
+from fastconv._loops import direct_rows as _direct_rows
 from fastconv._loops import im2col as _im2col
 from fastconv._loops import naive as _naive
 from fastconv._loops import weight_grad as _weight_grad
@@ -28,6 +29,11 @@ NOMINAL = {"avx512": 118.0, "avx2": 118.0, "sse2": 50.0, "portable": 50.0}
 LOWERED_GBYTES = {"NHWC": 25.0, "NCHW": 10.0}
 TRANSPOSED_GBYTES = 8.0
 PACKED_GBYTES = 5.0
+# "direct": its copies of channels-last rows, and the accumulators below which a tile waits for its own results;
+# "im2col": how much slower a product is whose matrix is lowered by columns. Fitted to the layers of measured.txt,
+# resnet50.txt and mobilenet_v2.txt on Zen 3, 2026-11: of 50 in NHWC, 4 miss the faster of the two by more than 5 %.
+COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 10.0, 1.35
+FEW_CHANNELS = 16  # up to which "direct" runs along channels-first rows: a guess
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
 # Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products;
 # transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory; preparing them, per float of the result.
@@ -64,6 +70,7 @@ class Algorithm:
     takes_blocking: bool = False
     strict: bool = True  # multiplies what the definition multiplies
     multiplies_padding: bool = False  # with its zeros, where the definition skips it
+    spread: int = 0  # how many results beyond those that meet an Inf or NaN of x it may reach: a tile less one
     accurate: bool = True  # rms error at most 4 times that of "direct" (docs/accuracy.md): else by name only
     weight_grad: object = None
     summary: str = ""
@@ -109,7 +116,18 @@ def _refuse_direct(shape):
 
 
 def _direct_nest(shape):
-    return _depthwise if shape.depthwise else _direct
+    """Vectors along the rows where x and y are channels-first, few channels make little to copy, and rows fill them."""
+    if shape.depthwise:
+        return _depthwise
+    if shape.layout == "NCHW" and shape.C // shape.groups <= FEW_CHANNELS and _filled(shape.Q) >= 0.85:
+        return _direct_rows
+    return _direct
+
+
+def _filled(columns):
+    """The share of the lanes of float32 vectors that so many columns fill."""
+    lanes = tile_sizes(4)[2]
+    return columns / (math.ceil(columns / lanes) * lanes)
 
 
 def _product_seconds(shape, itemsize, least_filters):
@@ -125,15 +143,24 @@ def _transposing(shape, itemsize):
 
 
 def _direct_cost(shape, itemsize):
-    # Depthwise vectors run over the groups; otherwise they run over the filters of one.
-    if shape.depthwise:
+    if shape.depthwise:  # vectors run over the groups, or along the rows
         return _product_seconds(shape, itemsize, 1) / DEPTHWISE_SPEED + _transposing(shape, itemsize)
-    return _product_seconds(shape, itemsize, 16) + _transposing(shape, itemsize)
+    nest, (MR, NR, lanes) = _direct_nest(shape), tile_sizes(itemsize)
+    copied = nest.copied_bytes(shape.packed, itemsize)
+    if nest is _direct_rows:
+        return _product_seconds(shape, itemsize, 4) / _filled(shape.Q) + copied / (COPIED_GBYTES * 1e9)
+    accumulators = shape.Q / math.ceil(shape.Q / MR) * NR / lanes
+    product = _product_seconds(shape, itemsize, 16) * max(1.0, FULL_TILE / accumulators)
+    if shape.layout == "NHWC":
+        return product + copied / (COPIED_GBYTES * 1e9)
+    return product + (copied + math.prod(shape.output_shape) * itemsize) / (TRANSPOSED_GBYTES * 1e9)
 
 
 def _im2col_cost(shape, itemsize):
     lowered = shape.N * shape.P * shape.Q * shape.C * shape.R * shape.S * itemsize
     product = _product_seconds(shape, itemsize, 16 if shape.layout == "NHWC" else 8)
+    if shape.layout == "NCHW" and shape.output_shape[2:] + shape.weight_shape[2:] != (*shape.input_shape[2:], 1, 1):
+        product *= COLUMNS  # x is not the matrix as it lies
     return product + lowered / (LOWERED_GBYTES[shape.layout] * 1e9)
 
 
@@ -181,6 +208,7 @@ def _winograd_row(m, accurate=True):
         nest=lambda shape: WINOGRAD[m, (shape.R, shape.S)],
         prepare_cost=lambda shape, itemsize: counts(shape)[2] * itemsize / 4 * WINOGRAD_PREPARED_NS * 1e-9,
         strict=False,
+        spread=m - 1,
         accurate=accurate,
         summary=f"F({m} x {m}, 3 x 3): {9 * m * m / (m + 2) ** 2:.2f} times fewer multiplications"
         + ("" if accurate else "; less accurate, never chosen by auto"),
@@ -218,7 +246,7 @@ def _fft_costs(shape, tile):
     products = tiles * 8 * matrices / (SPECTRA_SPEED * NOMINAL[active_isa()] * 1e9)
     read = 8 * matrices / (SPECTRA_GBYTES * 1e9)
     prepared = PREPARED_SPECTRA * pieces * C * filters * _fft_seconds(tile)
-    return transforms + products + read, prepared, FFT[tile]
+    return transforms + products + read + _transposing(shape, 4), prepared, FFT[tile]
 
 
 def _fft_depthwise_costs(shape, tile):
@@ -272,6 +300,7 @@ ALGORITHMS = (
         nest=lambda shape: _fft_plan(shape)[2],
         prepare_cost=lambda shape, itemsize: _fft_plan(shape)[1] * itemsize / 4,
         strict=False,
+        spread=max(FFT) - 1,
         summary="tiles of 16 to 128 pixels by their spectra: a multiplication a frequency, however large the filter",
     ),
     Algorithm(
@@ -316,10 +345,7 @@ def _choose(shape, itemsize, algorithm, strict, prepared, blocked, _isa):
     able = [
         row
         for row in ALGORITHMS
-        if row.accurate
-        and not row.refuse(shape)
-        and (row.strict or not strict)
-        and (row.takes_blocking or not blocked)
+        if row.accurate and not row.refuse(shape) and (row.strict or not strict) and (row.takes_blocking or not blocked)
     ]
     return min(able, key=lambda row: row_cost(row, shape, itemsize, prepared))
 

@@ -73,6 +73,25 @@ def test_images_smaller_than_the_kernel(layout, dtype, algorithm, isa):
             assert_right(got, expected, algorithm, scale_of(x, weight, case))
 
 
+@pytest.mark.parametrize("algorithm", [row.name for row in ALGORITHMS if not row.strict])
+@by_layout
+@by_dtype
+def test_tiles_and_vectors_that_end_early(algorithm, layout, dtype, isa):
+    """Every number of results from 1 to 13 along an axis, channels and filters beside multiples of a vector; filters
+    along one axis."""
+    sizes = [(1, 1), (2, 3), (3, 31), (5, 7), (8, 15), (13, 17), (17, 9), (31, 16), (33, 40), (40, 5), (16, 33)]
+    for i, (C, K) in enumerate(sizes):
+        for kernel in ((3, 3), (3, 1), (1, 3)):
+            P, Q = 1 + (5 * i) % 13, 1 + (7 * i + 3) % 13
+            case = Case("", (1, C, P + kernel[0] - 1, Q + kernel[1] - 1), (K, C, *kernel))
+            if able(algorithm, shape_of(case, layout)):
+                x, weight = whole(case.x, 1), whole(case.weight, 2)
+                got = fc.conv2d(to_layout(x, layout).astype(dtype), to_layout(weight, layout).astype(dtype),
+                                layout=layout, algorithm=algorithm)  # fmt: skip
+                expected = to_layout(reference.conv2d(x, weight), layout)
+                assert_right(got, expected, algorithm, scale_of(x, weight, case))
+
+
 SOME = [i for i, case in enumerate(CASES) if case.name in
         {"1x1", "3x3-padded", "3x3-strided", "dilated", "groups", "depthwise", "9-pixels", "9-pixels-many-filters",
          "k-beyond-a-block", "no-channels"}]  # fmt: skip
@@ -177,23 +196,29 @@ def test_zero_strides(algorithm, layout, isa):
 @pytest.mark.parametrize("stride", [4, 0, -8, 20, 12345678])
 def test_odd_strides_on_axes_of_length_one(algorithm, layout, stride, isa):
     """The strides of an axis of length 1 mean nothing: oneDNN#5942 crashed on them."""
-    x, weight = whole((1, 5, 1, 1), 1), whole((1, 5, 1, 1), 2)
-    x32, weight32 = to_layout(x, layout).astype(np.float32), to_layout(weight, layout).astype(np.float32)
 
     def odd(array):
         strides = [stride if size == 1 else step for size, step in zip(array.shape, array.strides, strict=True)]
         return np.lib.stride_tricks.as_strided(array, strides=strides)
 
-    got = fc.conv2d(odd(x32), odd(weight32), padding=1, layout=layout, algorithm=algorithm)
-    assert_right(got, to_layout(reference.conv2d(x, weight, padding=1), layout), algorithm, 45)
+    for kernel in ((1, 1), (3, 1), (1, 3), (3, 3)):
+        case = Case("", (1, 5, 1, 1), (1, 5, *kernel), {"padding": 1})
+        if able(algorithm, shape_of(case, layout)):
+            x, weight = whole(case.x, 1), whole(case.weight, 2)
+            x32, weight32 = to_layout(x, layout).astype(np.float32), to_layout(weight, layout).astype(np.float32)
+            got = fc.conv2d(odd(x32), odd(weight32), padding=1, layout=layout, algorithm=algorithm)
+            expected = reference.conv2d(x, weight, padding=1)
+            assert_right(got, to_layout(expected, layout), algorithm, scale_of(x, weight, case))
 
 
 @by_algorithm
 def test_weight_views_of_the_issue_threads(algorithm):
     """pytorch#55781: w[..., ::2]; pytorch#14677: w = transpose(3, 2, 0, 1) and x with NHWC strides."""
-    x, weight = whole((4, 16, 8, 8), 1), whole((32, 16, 1, 4), 2)
-    got = fc.conv2d(x.astype(np.float32), weight.astype(np.float32)[..., ::2], algorithm=algorithm)
-    assert_right(got, reference.conv2d(x, weight[..., ::2]), algorithm, 300)
+    for kernel in ((1, 4), (1, 6)):
+        x, weight = whole((4, 16, 8, 8), 1), whole((32, 16, *kernel), 2)
+        if able(algorithm, shape_of(Case("", x.shape, weight[..., ::2].shape))):
+            got = fc.conv2d(x.astype(np.float32), weight.astype(np.float32)[..., ::2], algorithm=algorithm)
+            assert_right(got, reference.conv2d(x, weight[..., ::2]), algorithm, 300)
     x, weight = whole((1, 26, 26, 2), 1), whole((3, 3, 2, 16), 2)
     got = fc.conv2d(x.astype(np.float32).transpose(0, 3, 1, 2), weight.astype(np.float32).transpose(3, 2, 0, 1),
                     padding=1, algorithm=algorithm)  # fmt: skip
@@ -211,6 +236,51 @@ def test_x_and_weight_are_one_object(algorithm, layout):
 
 
 # --- values that are not numbers
+
+REWRITING = [row.name for row in ALGORITHMS if not row.strict]
+
+
+@pytest.mark.parametrize("algorithm", REWRITING)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@by_layout
+@by_dtype
+def test_what_is_not_finite_spreads_to_its_tile_only(value, algorithm, layout, dtype, isa):
+    """One NaN or Inf in x: every result that multiplies it is not finite, and perhaps those of the same tile and group;
+    a tile away, in other groups and other images, every result is right."""
+    case = Case("", (2, 6, 9, 290), (10, 3, 3, 3), {"padding": 1, "groups": 2})
+    x, weight = whole(case.x, 1), 1 + abs(whole(case.weight, 2))
+    expected = reference.conv2d(x, weight, **case.parameters)
+    touched, near = np.zeros(expected.shape, bool), np.zeros(expected.shape, bool)
+    touched[1, :5, 3:6, 140:143] = True
+    spread = BY_NAME[algorithm].spread
+    near[1, :5, max(0, 3 - spread) : 6 + spread, 140 - spread : 143 + spread] = True
+    scale = scale_of(x, weight, case)
+    x = x.astype(dtype)
+    x[1, 2, 4, 141] = value
+    got = fc.conv2d(to_layout(x, layout), to_layout(weight, layout).astype(dtype), layout=layout, algorithm=algorithm,
+                    **case.parameters)  # fmt: skip
+    got = got if layout == "NCHW" else np.moveaxis(got, 3, 1)
+    assert not np.isfinite(got[touched]).any()
+    assert_right(got[~near], expected[~near], algorithm, scale)
+
+
+@pytest.mark.parametrize("algorithm", REWRITING)
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+@by_layout
+@by_dtype
+def test_a_filter_that_is_not_finite_spoils_its_own_channel_only(value, algorithm, layout, dtype, isa):
+    case = Case("", (2, 5, 9, 8), (20, 5, 3, 3), {"padding": 1})
+    x, weight = 1 + abs(whole(case.x, 1)), whole(case.weight, 2)
+    expected = reference.conv2d(x, weight, **case.parameters)
+    scale = scale_of(x, weight, case)
+    weight = weight.astype(dtype)
+    weight[7, 2, 1, 1] = value
+    got = fc.conv2d(to_layout(x, layout).astype(dtype), to_layout(weight, layout), layout=layout, algorithm=algorithm,
+                    **case.parameters)  # fmt: skip
+    got = got if layout == "NCHW" else np.moveaxis(got, 3, 1)
+    assert not np.isfinite(got[:, 7]).any()
+    others = np.arange(20) != 7
+    assert_right(got[:, others], expected[:, others], algorithm, scale)
 
 
 @pytest.mark.parametrize("algorithm", [row.name for row in ALGORITHMS if row.strict])

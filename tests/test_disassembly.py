@@ -67,11 +67,12 @@ def test_the_loop_over_k_lives_in_registers(isa, real_bytes, tmp_path):
     suffix = "s" if real_bytes == 4 else "d"
     multiply = rf"vfm\w+p{suffix}\b" if "fma" in flags else rf"v?mulp{suffix}\b"
     text = assembly(tmp_path, isa, real_bytes)
-    for rows, vectors in itertools.product(range(1, int(mr) + 1), range(1, int(nv) + 1)):
-        found = loops(text, f"tile_{rows}_{vectors}")
-        assert found, (rows, vectors)
+    for kind, rows, vectors in itertools.product(("tile", "row_tile"), range(1, int(mr) + 1), range(1, int(nv) + 1)):
+        tile = f"{kind}_{rows}_{vectors}"
+        found = loops(text, tile)
+        assert found, tile
         loop = max(found, key=lambda lines: sum(bool(re.match(multiply, line)) for line in lines))
-        assert sum(bool(re.match(multiply, line)) for line in loop) == rows * vectors, (rows, vectors)
-        assert not [line for line in loop if "(%rsp" in line], (rows, vectors)
-        assert not [line for line in loop if re.match(r"\w+\s+%[xyz]mm\d+,.*\(.*\)$", line)], (rows, vectors)  # stores
-        assert not [line for line in loop if line.startswith("call")], (rows, vectors)
+        assert sum(bool(re.match(multiply, line)) for line in loop) == rows * vectors, tile
+        assert not [line for line in loop if "(%rsp" in line], tile
+        assert not [line for line in loop if re.match(r"\w+\s+%[xyz]mm\d+,.*\(.*\)$", line)], tile  # stores
+        assert not [line for line in loop if line.startswith("call")], tile

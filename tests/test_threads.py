@@ -208,16 +208,17 @@ def test_callers_at_once_get_the_same_bits(callers, eager):
 
 
 @pytest.mark.parametrize("algorithm", [row.name for row in ALGORITHMS])
-def test_row78_callers_share_a_plan(algorithm, eager):
-    x, weight, bias = (
-        reals((2, 16, 14, 14), 1, np.float32),
-        reals((20, 16, 3, 3), 2, np.float32),
-        reals(20, 3, np.float32),
-    )
+@pytest.mark.parametrize(
+    ("x_shape", "weight_shape"),
+    [((2, 16, 14, 14), (20, 16, 3, 3)), ((1, 150, 5, 6), (300, 150, 3, 3))],
+    ids=["small", "large-weights"],  # these make transforms run in two phases
+)
+def test_row78_callers_share_a_plan(algorithm, x_shape, weight_shape, eager):
+    x, weight, bias = (reals(size, i, np.float32) for i, size in enumerate((x_shape, weight_shape, weight_shape[0])))
     plan = fc.plan_conv2d(x.shape, weight, bias, padding=1, algorithm=algorithm, activation="relu")
     images = [x * (i + 1) for i in range(16)]
     expected = [plan(image).tobytes() for image in images]
-    results = at_once(16, lambda i: {plan(images[i], num_threads=1 + i % 3).tobytes() for _ in range(10)})
+    results = at_once(16, lambda i: {plan(images[i], num_threads=1 + i % 3).tobytes() for _ in range(4)})
     assert results == [{bits} for bits in expected]
 
 

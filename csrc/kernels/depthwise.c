@@ -2,16 +2,16 @@
  *
  *     y[i][j] = act(bias + sum_t x(i, t)[j] * w(t))          i < rows, j < columns
  *
- * where x(i, t) lies at x + i*x_step + tap[t] and w(t) at w + weight[t]. Vectors run over j, and up to eight rows share
- * each load of a weight. What i and j are, and whose the weights, makes the two slots:
+ * where x(i, t) lies at x + i*x_step + tap[t] and w(t) at w + weight[t]. Vectors run over j, and up to
+ * eight rows share each load of a weight. What i and j are, and whose the weights, makes the slots:
  *
- *   depthwise        rows are neighbouring pixels, columns are channels with a weight and a bias each. The caller lists
- *                    the taps that lie inside the image, so padding costs nothing
+ *   depthwise        rows are neighbouring pixels, columns are channels with a weight and a bias each. The
+ *                    caller lists the taps that lie inside the image, so padding costs nothing
  *   depthwise_rows, depthwise_3x3[stride_h - 1]
- *                    rows are output rows of one channel, columns their pixels, which share its weights. x are planes
- *                    that `split` makes: padding is zeros, and a vector of room lies behind them. Rows of
- *                    y follow each other; columns are done from the right, so that a vector may hang over into the next
- *                    row */
+ *                    rows are output rows of one channel, columns their pixels, which share its weights. x
+ *                    are planes that `split` makes: padding is zeros, and a vector of room lies behind
+ *                    them. Rows of y follow each other; columns are done from the right, so that a vector
+ *                    may hang over into the next row */
 
 #define DEPTHWISE_ROWS 8
 
@@ -25,8 +25,8 @@ INLINE void store_row(char *y, vec v, intptr_t n, const char *y_end) {
 
 INLINE void depthwise_block(const int rows, const int shared, const int whole, intptr_t lanes,
                             intptr_t taps, const intptr_t *tap, const intptr_t *weight, const char *x,
-                            intptr_t x_step, const char *w, vec bias, int relu, char *y,
-                            intptr_t y_step, const char *y_end) {
+                            intptr_t x_step, const char *w, vec bias, int relu, char *y, intptr_t y_step,
+                            const char *y_end) {
     vec acc[DEPTHWISE_ROWS];
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) acc[i] = bias;
@@ -38,7 +38,8 @@ INLINE void depthwise_block(const int rows, const int shared, const int whole, i
             acc[i] += (whole ? load(at + i * x_step) : load_n(at + i * x_step, lanes)) * wv;
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < rows; i++, y += y_step) store_row(y, relu ? rectified(acc[i]) : acc[i], lanes, y_end);
+    for (int i = 0; i < rows; i++, y += y_step)
+        store_row(y, relu ? rectified(acc[i]) : acc[i], lanes, y_end);
 }
 
 /* Rows are balanced: 14 are 7 + 7. */
@@ -50,10 +51,10 @@ INLINE void depthwise_column(const int shared, intptr_t rows, intptr_t lanes, in
     for (intptr_t block = 0; block < blocks; block++) {
         const intptr_t height = rows / blocks + (block < rows % blocks);
         switch (height) {
-#define BLOCK(n)                                                                                        \
-    case n:                                                                                             \
-        depthwise_block(n, shared, 1, lanes, taps, tap, weight, x, x_step, w, bias, relu, y, y_step,    \
-                        y_end);                                                                         \
+#define BLOCK(n)                                                                                     \
+    case n:                                                                                          \
+        depthwise_block(n, shared, 1, lanes, taps, tap, weight, x, x_step, w, bias, relu, y, y_step, \
+                        y_end);                                                                      \
         break;
             BLOCK(1) BLOCK(2) BLOCK(3) BLOCK(4) BLOCK(5) BLOCK(6) BLOCK(7) BLOCK(8)
 #undef BLOCK
@@ -95,8 +96,8 @@ static void depthwise_rows(intptr_t rows, intptr_t columns, intptr_t taps, const
     }
 }
 
-/* depthwise_rows for 3x3 filters that move step_h rows a time: the weights stay in registers, and a row of x is read once for the output rows that
- * meet it. The sums run in the order of the taps, as above. */
+/* depthwise_rows for 3x3 filters that move step_h rows a time: the weights stay in registers, and a row of x
+ * is read once for the output rows that meet it. The sums run in the order of the taps, as above. */
 #define SMALL_ROWS 4
 
 INLINE void depthwise_3x3(const int rows, const int step_h, intptr_t lanes, const intptr_t *tap,
@@ -117,7 +118,8 @@ INLINE void depthwise_3x3(const int rows, const int step_h, intptr_t lanes, cons
             }
         }
 #pragma GCC unroll 4
-    for (int i = 0; i < rows; i++, y += y_step) store_row(y, relu ? rectified(acc[i]) : acc[i], lanes, y_end);
+    for (int i = 0; i < rows; i++, y += y_step)
+        store_row(y, relu ? rectified(acc[i]) : acc[i], lanes, y_end);
 }
 
 INLINE void depthwise_rows_3x3(const int step_h, intptr_t rows, intptr_t columns, const intptr_t *tap,
@@ -135,9 +137,10 @@ INLINE void depthwise_rows_3x3(const int step_h, intptr_t rows, intptr_t columns
             const intptr_t lanes = columns - q < LANES ? columns - q : LANES,
                            at = q * (intptr_t)sizeof(real);
             switch (height) {
-#define BLOCK(n)                                                                                   \
-    case n:                                                                                        \
-        depthwise_3x3(n, step_h, lanes, tap, weights, x + at, x_row, start, relu, y + at, y_step, y_end); \
+#define BLOCK(n)                                                                                  \
+    case n:                                                                                       \
+        depthwise_3x3(n, step_h, lanes, tap, weights, x + at, x_row, start, relu, y + at, y_step, \
+                      y_end);                                                                     \
         break;
                 BLOCK(1) BLOCK(2) BLOCK(3) BLOCK(4)
 #undef BLOCK
@@ -160,59 +163,4 @@ static void depthwise_3x3_step_2(intptr_t rows, intptr_t columns, intptr_t taps,
                                  const void *bias, int relu, void *y, intptr_t y_step) {
     (void)taps;
     depthwise_rows_3x3(2, rows, columns, tap, weight, x, x_step / 2, w, bias, relu, y, y_step);
-}
-
-/* Rows of an image as planes for depthwise_rows: padded column j = pad + column of the image goes to
- *
- *     dst + j % planes * dst_plane + row * dst_row + j / planes
- *
- * so that the pixels that a stride of `planes` skips do not lie between those it meets. Behind each row up to a vector
- * of zeros is written, over what the next row brings, or zeros: the caller has zeroed the padding. Nothing of x is read
- * from `limit` on. */
-INLINE void split_contiguous(const int planes, intptr_t rows, intptr_t columns, const char *src,
-                             intptr_t src_row, const char *limit, char *even_to, char *odd_to,
-                             intptr_t dst_row) {
-    const intptr_t v = sizeof(vec), size = sizeof(real), step = planes * LANES;
-    const intptr_t whole = columns / step * step, rest = columns - whole;
-    vec_index lane, even, odd;
-    for (int i = 0; i < LANES; i++) {
-        lane[i] = i;
-        even[i] = 2 * i;
-        odd[i] = 2 * i + 1;
-    }
-    const vec_index keep = lane < (lane_index)rest, keep_behind = lane < (lane_index)(rest - LANES);
-    for (intptr_t i = 0; i < rows; i++, src += src_row, even_to += dst_row, odd_to += dst_row)
-        for (intptr_t j = 0; j < columns; j += step) {
-            const char *from = src + j * size;
-            vec a, b = {0};
-            if (j < whole) {
-                a = load(from);
-                if (planes == 2) b = load(from + v);
-            } else if (from + planes * v <= limit) {
-                a = (vec)((vec_index)load(from) & keep);
-                if (planes == 2) b = (vec)((vec_index)load(from + v) & keep_behind);
-            } else {
-                a = rest < LANES ? load_n(from, rest) : load(from);
-                if (rest > LANES) b = load_n(from + v, rest - LANES);
-            }
-            store(even_to + j / planes * size, planes == 2 ? shuffle(a, b, even) : a);
-            if (planes == 2) store(odd_to + j / planes * size, shuffle(a, b, odd));
-        }
-}
-
-static void split(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, const void *limit,
-                  intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row, intptr_t dst_plane) {
-    const intptr_t size = sizeof(real);
-    char *to = (char *)dst + pad % planes * dst_plane + pad / planes * size;
-    char *next = (char *)dst + (pad + 1) % planes * dst_plane + (pad + 1) / planes * size;
-    if (planes == 1)
-        split_contiguous(1, rows, columns, src, src_row, limit, to, next, dst_row);
-    else if (planes == 2)
-        split_contiguous(2, rows, columns, src, src_row, limit, to, next, dst_row);
-    else
-        for (intptr_t j = 0; j < columns; j++) {
-            to = (char *)dst + (pad + j) % planes * dst_plane + (pad + j) / planes * size;
-            for (intptr_t i = 0; i < rows; i++)
-                store1(to + i * dst_row, load1((const char *)src + i * src_row + j * size));
-        }
 }

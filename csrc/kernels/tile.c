@@ -8,6 +8,9 @@
  * packed and padded by the caller. One function per row count m = 1..MR and vector count v = 1..NV;
  * n may be anything from 1 to v * LANES. Called by the loop nests of fastconv/_loops.
  *
+ * In row_tile the operands change places: b are rows of pixels, b(t, k, :) lies at b + tap[t] + k*b_row,
+ * and a, the weights, runs on from tap to tap. Whole vectors of b are read there too.
+ *
  * The accumulators live in registers only because every loop over rows and vectors is unrolled; the
  * rows are addressed from one pointer per three (p, p + a_row, p + 2*a_row are x86 addressing modes),
  * otherwise m addresses would not fit the registers. While this strip of B is multiplied, the one that
@@ -35,9 +38,10 @@ static __attribute__((noinline)) void store_tile(intptr_t m, intptr_t n, const v
         }
 }
 
-INLINE void tile(const int m, const int v, intptr_t taps, const intptr_t *tap, intptr_t k, const void *a,
-                 intptr_t a_row, intptr_t a_col, const void *b, intptr_t b_row, intptr_t b_ahead,
-                 void *c, intptr_t c_row, intptr_t n, const fc_store *s) {
+INLINE void tile(const int m, const int v, const int taps_in_b, intptr_t taps, const intptr_t *tap,
+                 intptr_t k, const void *a, intptr_t a_row, intptr_t a_col, const void *b,
+                 intptr_t b_row, intptr_t b_ahead, void *c, intptr_t c_row, intptr_t n,
+                 const fc_store *s) {
     vec acc[FC_MR][FC_NV];
     const char *p[(FC_MR + 2) / 3], *q = b;
     const int whole = n == v * LANES;
@@ -64,9 +68,13 @@ INLINE void tile(const int m, const int v, intptr_t taps, const intptr_t *tap, i
             for (int i = 0; i < m; i++) acc[i][j] = start;
         }
     }
-    for (intptr_t t = 0; t < taps; t++) {
 #pragma GCC unroll 16
-        for (int i = 0; i < m; i += 3) p[i / 3] = (const char *)a + tap[t] + i * a_row;
+    for (int i = 0; i < m; i += 3) p[i / 3] = (const char *)a + i * a_row;
+    for (intptr_t t = 0; t < taps; t++) {
+        if (taps_in_b) q = (const char *)b + tap[t];
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i += 3)
+            if (!taps_in_b) p[i / 3] = (const char *)a + tap[t] + i * a_row;
         for (intptr_t l = k; l > 0; l--) {
             vec bv[FC_NV];
 #pragma GCC unroll 4
@@ -112,13 +120,14 @@ INLINE void tile(const int m, const int v, intptr_t taps, const intptr_t *tap, i
     }
 }
 
-#define TILE(m, v)                                                                            \
-    static void tile_##m##_##v(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a, \
-                               intptr_t a_row, intptr_t a_col, const void *b, intptr_t b_row, \
-                               intptr_t b_ahead, void *c, intptr_t c_row, intptr_t n,         \
-                               const fc_store *s) {                                           \
-        tile(m, v, taps, tap, k, a, a_row, a_col, b, b_row, b_ahead, c, c_row, n, s);         \
+#define FUNCTION(name, m, v, taps_in_b)                                                          \
+    static void name##_##m##_##v(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a,  \
+                                 intptr_t a_row, intptr_t a_col, const void *b, intptr_t b_row,  \
+                                 intptr_t b_ahead, void *c, intptr_t c_row, intptr_t n,          \
+                                 const fc_store *s) {                                            \
+        tile(m, v, taps_in_b, taps, tap, k, a, a_row, a_col, b, b_row, b_ahead, c, c_row, n, s); \
     }
+#define TILE(m, v) FUNCTION(tile, m, v, 0) FUNCTION(row_tile, m, v, 1)
 #define ROWS_6(X, v) X(1, v) X(2, v) X(3, v) X(4, v) X(5, v) X(6, v)
 #define ROWS_8(X, v) ROWS_6(X, v) X(7, v) X(8, v)
 #define ROWS_14(X, v) ROWS_8(X, v) X(9, v) X(10, v) X(11, v) X(12, v) X(13, v) X(14, v)
@@ -129,4 +138,6 @@ ROWS(TILE, 2, FC_MR)
 /* clang-format off */
 #define ENTRY(m, v) tile_##m##_##v,
 #define TILE_TABLE {{ROWS(ENTRY, 1, FC_MR)}, {ROWS(ENTRY, 2, FC_MR)}}
+#define ROW_ENTRY(m, v) row_tile_##m##_##v,
+#define ROW_TILE_TABLE {{ROWS(ROW_ENTRY, 1, FC_MR)}, {ROWS(ROW_ENTRY, 2, FC_MR)}}
 /* clang-format on */

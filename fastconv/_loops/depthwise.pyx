@@ -218,8 +218,9 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
     for c from c0 <= c < c1 by p.batch:
         batch = least(p.batch, c1 - c)
         for i in range(batch):
-            kernels.split(last - first, columns, x + (c + i) * p.x_strides[1], p.x_strides[2], at.x + p.x_bytes,
-                          p.g.pad_left, p.g.stride_w, planes + i * p.channel + first * p.row, p.row, p.plane)
+            kernels.split(last - first, columns, x + (c + i) * p.x_strides[1], p.x_strides[2], size,
+                          at.x + p.x_bytes, p.g.pad_left, p.g.stride_w, planes + i * p.channel + first * p.row, p.row,
+                          p.plane)
         for i in range(batch):
             p.kernel(rows, p.g.Q, R * S, tap, weight, planes + i * p.channel, p.g.stride_h * p.row,
                      at.weights + (c + i) * size, NULL if at.bias == NULL else at.bias + (c + i) * size, p.relu,

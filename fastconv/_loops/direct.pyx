@@ -122,6 +122,19 @@ def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
     return scratch_bytes(&p)
 
 
+def copied_bytes(bytes geometry, Py_ssize_t itemsize):
+    """Bytes of x that the chunks copy to scratch together: each part of K copies its rows again. x as a C-contiguous
+    array of the layout."""
+    cdef Direct p
+    cdef Py_ssize_t pixel
+    set_up(&p, geometry, itemsize, None)
+    if p.g.channels_last:
+        pixel = p.g.groups * p.g.C * itemsize
+        p.x_strides[1], p.x_strides[2], p.x_strides[3] = itemsize, p.g.W * pixel, pixel
+        place(&p)
+    return p.copied * p.g.N * p.g.groups * p.row_parts * p.k_parts
+
+
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     """One block of channels of one group: strips [tap][c][NR]."""
     cdef const Direct *p = <const Direct *>problem

@@ -130,8 +130,8 @@ cdef void leave(const Depthwise *p, char *y, Lanes first, const char *tile, char
     cdef char *to
     cdef Lanes here
     for row in range(least(p.rows, p.g.P)):
-        kernels.pack(kernels.lanes, p.cols, tile + row * p.cols * kernels.lanes * size, size, kernels.lanes * size, lines,
-                     p.line_bytes, p.cols, 0)
+        kernels.pack(kernels.lanes, p.cols, tile + row * p.cols * kernels.lanes * size, size, kernels.lanes * size,
+                     lines, p.line_bytes, p.cols, 0)
         for lane in range(first.lanes):
             here = at_lane(p, first, lane)
             p0, q0 = first_row(p, here.tile) + row, first_pixel(p, here.tile)

@@ -25,8 +25,7 @@ cdef extern from "kernels.h" nogil:
         void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, void *v,
                       intptr_t v_plane, void *scratch) noexcept nogil
         void (*weights)(intptr_t R, intptr_t S, const void *w, intptr_t w_row, intptr_t w_tap,
-                    intptr_t filters, void *u,
-                        intptr_t u_frequency, intptr_t u_part, void *scratch) noexcept nogil
+                        intptr_t filters, void *u, intptr_t u_frequency, intptr_t u_part, void *scratch) noexcept nogil
         void (*output)(const void *m, intptr_t m_plane, intptr_t filters, const void *bias, int relu,
                        intptr_t rows, intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel,
                        void *scratch) noexcept nogil
@@ -57,6 +56,7 @@ cdef extern from "kernels.h" nogil:
         const char *isa
         intptr_t itemsize, lanes, MR, NV, NR
         fc_tile *tile[2][14]
+        fc_tile *row_tile[2][14]
         void (*pack)(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row,
                      intptr_t src_col, void *dst, intptr_t dst_row, intptr_t width,
                      intptr_t dst_strip) noexcept nogil
@@ -75,8 +75,8 @@ cdef extern from "kernels.h" nogil:
         fc_depthwise *depthwise
         fc_depthwise *depthwise_rows
         fc_depthwise *depthwise_3x3[2]
-        void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, const void *limit,
-                      intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row,
+        void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, intptr_t src_col,
+                      const void *limit, intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row,
                       intptr_t dst_plane) noexcept nogil
         fc_transform transforms[16]
         fc_map *map[FC_MAPS]

@@ -350,7 +350,8 @@ cdef class Transformed:
         set_up(&p, self.transform, geometry, weight.itemsize, True)
         at.weights, at.y = cnp.PyArray_BYTES(weight), cnp.PyArray_BYTES(packed)
         run(prepare_chunk, &p, p.g.groups * ceil_div(p.g.K, p.kernels.NR),
-            p.transform.scratch_bytes + p.g.R * p.g.S * PREPARED_CHANNELS * p.kernels.NR * p.kernels.itemsize, team, &at)
+            p.transform.scratch_bytes + p.g.R * p.g.S * PREPARED_CHANNELS * p.kernels.NR * p.kernels.itemsize, team,
+            &at)
 
     def compiled(self, bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
         """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""

@@ -1,0 +1,175 @@
+"""Direct convolution of channels-first arrays with few channels, a network's first layer: the seven-loop sum with
+vectors along the rows of pixels. Called by the "direct" row of fastconv/algorithms.py.
+
+    y[n, k, p, q] = act(bias[k] + sum_{r, s, c} x[n, c, p*stride_h - pad_top + r*dilation_h, ...] * w[k, c, r, s])
+
+A tile is up to MR filters k by NR neighbouring pixels q of an output row. What a filter tap meets along the row lies
+side by side once x is copied as `stride_w` planes with zeros around (csrc/kernels/split.c), so a tap is an offset into
+them, the sum runs in registers, and y is written where it belongs: nothing is lowered and nothing transposed.
+
+    chunk: (image, group, block of output rows, part of K), cut by shape alone
+      rows of x -> planes in scratch
+      for k in the part by MR    the tile's filters stay in L1
+        for p in the block       planes of y are written from one end to the other
+          for q by NR            the tile"""
+cimport numpy as cnp
+from libc.stdint cimport intptr_t
+
+from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
+from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
+from fastconv._loops.team cimport Operands, compile, run
+
+cnp.import_array()
+
+# PLANES_BYTES: half of Zen 3's L2; the filters lie beside them. LEAST_CHUNKS as in direct.pyx.
+cdef enum:
+    PLANES_BYTES = 256 << 10
+    LINE = 64
+    LEAST_CHUNKS = 16
+    LEAST_TILES = 2
+
+cdef struct Rows:
+    const fc_kernels *kernels
+    fc_geometry g
+    Py_ssize_t rows, row_parts, k_parts              # output rows of a chunk
+    Py_ssize_t rows_in, row, plane, channel          # rows copied; bytes of one, of a plane, of a channel's planes
+    Py_ssize_t filter_bytes
+    intptr_t x_strides[4]                            # of (n, c, h, w)
+    Py_ssize_t x_bytes                               # from x to the end of its last element
+    bint relu
+
+
+cdef inline Py_ssize_t input_rows(const Rows *p, Py_ssize_t rows) noexcept nogil:
+    return (rows - 1) * p.g.stride_h + (p.g.R - 1) * p.g.dilation_h + 1
+
+
+cdef void set_up(Rows *p, bytes geometry, Py_ssize_t itemsize, blocking):
+    """Everything that shape, dtype, ISA and block sizes decide."""
+    cdef Py_ssize_t room
+    p.kernels = kernels_for(itemsize)
+    p.g = (<const fc_geometry *><const char *>geometry)[0]
+    room = p.kernels.lanes * itemsize
+    p.row = (p.g.Q + (p.g.S - 1) * p.g.dilation_w // p.g.stride_w) * itemsize
+    p.rows = 1
+    while p.rows < p.g.P and (
+            p.g.C * p.g.stride_w * (input_rows(p, p.rows + 1) * p.row + room) <= PLANES_BYTES) and (
+            blocking is None or (p.rows + 1) * p.g.Q <= blocking.nc):
+        p.rows += 1
+    p.rows = balanced(p.g.P, least(p.rows, ceil_div(p.g.P, max(1, LEAST_CHUNKS // 2 // max(1, p.g.N * p.g.groups)))))
+    p.row_parts = ceil_div(p.g.P, p.rows)
+    p.k_parts = max(1, min(LEAST_CHUNKS // max(1, p.g.N * p.g.groups * p.row_parts),
+                           p.g.K // (LEAST_TILES * p.kernels.MR)))
+    p.rows_in = input_rows(p, p.rows)
+    p.plane = p.rows_in * p.row + room
+    p.channel = p.plane * p.g.stride_w
+    p.filter_bytes = p.g.C * p.g.R * p.g.S * itemsize + LINE
+
+
+cdef Py_ssize_t scratch_bytes(const Rows *p) noexcept nogil:
+    return p.g.R * p.g.S * sizeof(intptr_t) + LINE + p.g.C * p.channel + p.kernels.NR * p.kernels.itemsize
+
+
+def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
+    """Bytes of the packed weights."""
+    cdef Rows p
+    set_up(&p, geometry, itemsize, blocking)
+    return p.g.groups * p.g.K * p.filter_bytes
+
+
+def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
+    """Bytes of scratch that each thread uses."""
+    cdef Rows p
+    set_up(&p, geometry, itemsize, blocking)
+    return scratch_bytes(&p)
+
+
+def copied_bytes(bytes geometry, Py_ssize_t itemsize):
+    """Bytes of x that the chunks copy to scratch together: each part of K copies its rows again."""
+    cdef Rows p
+    set_up(&p, geometry, itemsize, None)
+    return p.g.C * p.channel * p.g.N * p.g.groups * p.row_parts * p.k_parts
+
+
+cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
+    """The filters of one group: [k][tap][c], a cache line apart."""
+    cdef const Rows *p = <const Rows *>problem
+    cdef Py_ssize_t size = p.kernels.itemsize, taps = p.g.R * p.g.S, tap
+    cdef const char *w = at.weights + index * p.g.K * p.g.C * taps * size
+    cdef char *packed = at.y + index * p.g.K * p.filter_bytes
+    for tap in range(taps):
+        p.kernels.pack(p.g.K, p.g.C, w + tap * size, p.g.C * taps * size, taps * size, packed + tap * p.g.C * size,
+                       p.filter_bytes, p.g.C, 0)
+
+
+def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):
+    """Packs a C-contiguous weight into `packed`, prepared_bytes long."""
+    cdef Rows p
+    cdef Operands at
+    set_up(&p, geometry, weight.itemsize, blocking)
+    at.weights, at.y = cnp.PyArray_BYTES(weight), cnp.PyArray_BYTES(packed)
+    run(prepare_chunk, &p, p.g.groups, 0, team, &at)
+
+
+cdef void copy_planes(const Rows *p, const char *image, Py_ssize_t h0, const char *limit, char *planes) noexcept nogil:
+    """The rows from h0 on of every channel, zeros where there is no image."""
+    cdef Py_ssize_t size = p.kernels.itemsize, c
+    cdef Py_ssize_t first = least(p.rows_in, max(0, -h0)), last = max(first, least(p.rows_in, p.g.H - h0))
+    cdef Py_ssize_t columns = max(0, least(p.g.W, p.row // size * p.g.stride_w - p.g.pad_left))
+    p.kernels.scale(p.g.C * p.channel // size, 0, planes)
+    for c in range(p.g.C):
+        p.kernels.split(last - first, columns, image + c * p.x_strides[1] + (h0 + first) * p.x_strides[2],
+                        p.x_strides[2], p.x_strides[3], limit, p.g.pad_left, p.g.stride_w,
+                        planes + c * p.channel + first * p.row, p.row, p.plane)
+
+
+cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
+    cdef const Rows *p = <const Rows *>problem
+    cdef const fc_kernels *kernels = p.kernels
+    cdef Py_ssize_t size = kernels.itemsize, taps = p.g.R * p.g.S
+    cdef Py_ssize_t part = index % p.k_parts, row_part = index // p.k_parts % p.row_parts
+    cdef Py_ssize_t group = index // p.k_parts // p.row_parts % p.g.groups
+    cdef Py_ssize_t image = index // p.k_parts // p.row_parts // p.g.groups
+    cdef Py_ssize_t p0 = row_part * p.rows, rows = least(p.rows, p.g.P - p0)
+    cdef Py_ssize_t k0 = span_start(p.g.K, p.k_parts, 1, part), filters = span_start(p.g.K, p.k_parts, 1, part + 1) - k0
+    cdef Py_ssize_t tiles = ceil_div(filters, kernels.MR), plane = p.g.P * p.g.Q * size
+    cdef Py_ssize_t tap, tile, k, m, row, q, cols, column
+    cdef intptr_t *offsets = <intptr_t *>scratch
+    cdef char *planes = scratch + taps * sizeof(intptr_t) + LINE
+    cdef const char *a
+    cdef char *y
+    cdef fc_store store
+    store.alpha, store.beta, store.row_bias, store.col_bias, store.relu = 1, 0, NULL, NULL, p.relu
+    for tap in range(taps):
+        column = tap % p.g.S * p.g.dilation_w
+        offsets[tap] = (tap // p.g.S * p.g.dilation_h * p.row + column % p.g.stride_w * p.plane
+                        + column // p.g.stride_w * size)
+    copy_planes(p, at.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1],
+                p0 * p.g.stride_h - p.g.pad_top, at.x + p.x_bytes, planes)
+    for tile in range(tiles):
+        k = group * p.g.K + k0 + span_start(filters, tiles, 1, tile)
+        m = group * p.g.K + k0 + span_start(filters, tiles, 1, tile + 1) - k
+        a = at.weights + k * p.filter_bytes
+        y = at.y + (image * p.g.groups * p.g.K + k) * plane + p0 * p.g.Q * size
+        if at.bias != NULL:
+            store.row_bias = at.bias + k * size
+        for row in range(rows):
+            for q from 0 <= q < p.g.Q by kernels.NR:
+                cols = least(kernels.NR, p.g.Q - q)
+                kernels.row_tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
+                    taps, offsets, p.g.C, a, p.filter_bytes, size,
+                    planes + row * p.g.stride_h * p.row + q * size, p.channel, 0,
+                    y + (row * p.g.Q + q) * size, plane, cols, &store)
+    # end: for tile, for row, for q
+
+
+def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
+    """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
+    cdef Rows p
+    cdef Py_ssize_t i
+    set_up(&p, geometry, itemsize, blocking)
+    take_strides(strides, p.g.channels_last, p.x_strides)
+    p.relu = relu
+    p.x_bytes = itemsize
+    for i, last in enumerate((p.g.N - 1, p.g.groups * p.g.C - 1, p.g.H - 1, p.g.W - 1)):
+        p.x_bytes += max(0, last * p.x_strides[i])
+    return compile(&p, sizeof(p), rows_chunk, p.g.N * p.g.groups * p.row_parts * p.k_parts, scratch_bytes(&p))
