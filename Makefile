@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # Directories are there for files that go; __pycache__ and libraries built in place are not for pip.
 SOURCES := setup.py pyproject.toml $(shell find csrc fastconv -not -name '*.so' -not -path '*__pycache__*')
-CODE := fastconv tests benchmarks tools setup.py
+CODE := fastconv tests benchmarks examples tools setup.py
 
 unexport PYTHONPATH PYTHONHOME
 

@@ -1,6 +1,6 @@
 """fastconv: convolution and GEMM for NumPy arrays on CPUs, every algorithm, block size and thread in your hands."""
 
-from fastconv import filters
+from fastconv import filters, hogwild, nn, train
 from fastconv._loops.scratch import release_memory
 from fastconv._loops.team import set_flush_denormals
 from fastconv.activations import relu, relu_grad, sigmoid, sigmoid_grad, softmax, softmax_grad
@@ -38,25 +38,27 @@ __all__ = [
     "conv1d_input_grad",
     "conv1d_weight_grad",
     "conv2d",
-    "cross_entropy",
-    "cross_entropy_grad",
     "conv2d_bias_grad",
     "conv2d_input_grad",
     "conv2d_weight_grad",
     "conv_transpose2d",
     "conv_transpose2d_input_grad",
     "conv_transpose2d_weight_grad",
+    "cross_entropy",
+    "cross_entropy_grad",
     "explain_conv2d",
     "filter2d",
     "filters",
     "gemm",
     "get_num_threads",
+    "hogwild",
     "im2col",
     "linear",
     "linear_grad",
     "matmul",
     "max_pool2d",
     "max_pool2d_grad",
+    "nn",
     "num_threads",
     "plan_conv2d",
     "release_memory",
@@ -69,4 +71,5 @@ __all__ = [
     "sigmoid_grad",
     "softmax",
     "softmax_grad",
+    "train",
 ]

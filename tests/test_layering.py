@@ -8,7 +8,7 @@ import sys
 import pytest
 from support import ROOT
 
-PYTHON = sorted((ROOT / "fastconv").glob("*.py"))
+PYTHON = [*sorted((ROOT / "fastconv").glob("*.py")), *sorted((ROOT / "fastconv" / "nn").glob("*.py"))]
 FACES = sorted((ROOT / "fastconv").glob("*.py*"))
 NESTS = sorted((ROOT / "fastconv" / "_loops").glob("*.p[yx]*"))
 C = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".c", ".h", ".def"))
@@ -22,6 +22,7 @@ MAY_IMPORT = {  # of fastconv, besides _loops
     "filters": {"shapes"},
     "algorithms": {"shapes"},
 }
+THIRD_PARTIES = {"config": {"threadpoolctl"}, "files": {"safetensors"}, "train": {"tqdm"}, "history": {"matplotlib"}}
 NO_LOOPS = BASE | {"images"}  # faces of other faces
 
 
@@ -72,11 +73,10 @@ def test_python_modules_know_their_place(path):
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.name)
 def test_third_parties(path):
-    """NumPy and the standard library; threadpoolctl where other libraries' threads are told; reference.py NumPy
-    only, shapes.py the standard library only."""
+    """NumPy and the standard library; threadpoolctl where other libraries' threads are told, and what extras bring
+    where it is used; reference.py NumPy only, shapes.py the standard library only."""
     roots = {name.split(".")[0] for name in imported(path)}
-    allowed = {"numpy"} | ({"threadpoolctl"} if path.stem == "config" else set())
-    assert roots - {"fastconv"} <= allowed | sys.stdlib_module_names
+    assert roots - {"fastconv"} <= {"numpy"} | THIRD_PARTIES.get(path.stem, set()) | sys.stdlib_module_names
     if path.stem == "reference":
         assert roots == {"numpy"}
     if path.stem == "shapes":

@@ -74,24 +74,6 @@ def torch_conv(layer, x, weight, layout):
     return {"torch": lambda: torch.nn.functional.conv2d(image, filters, None, *parameters)}
 
 
-def torch_training(layer, x, weight, grad, layout):
-    """torch's forward pass, input gradient and weight gradient, as its autograd calls them: a tuple of callables."""
-    if not torch:
-        return {}
-    order = (0, 1, 2, 3) if layout == "NCHW" else (0, 3, 1, 2)
-    image, filters, gradient = (torch.from_numpy(array).permute(order) for array in (x, weight, grad))
-    parameters = [list(pair) for pair in (layer.stride, layer.padding, layer.dilation)]
-
-    def backward(*wanted):
-        results = torch.ops.aten.convolution_backward(
-            gradient, image, filters, None, *parameters, False, [0, 0], layer.groups, [*wanted, False]
-        )
-        return results[wanted.index(True)]
-
-    forward = torch_conv(layer, x, weight, layout)["torch"]
-    return {"torch": (forward, lambda: backward(True, False), lambda: backward(False, True))}
-
-
 def torch_packed(layer, x, weight, layout):
     """torch with weights packed once for oneDNN, as torch.compile does it; oneDNN answers in channels_last."""
     if not torch or layout != "NHWC" or x.dtype != np.float32:
@@ -124,6 +106,15 @@ def torch_blocked(layer, x, weight, layout):
     return {"torch blocked": lambda: module(image)}
 
 
+def onnx_options(threads):
+    """ONNX Runtime's settings: so many threads, every optimisation."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    return options
+
+
 def onnx_conv(layer, x, weight, layout, threads):
     """ONNX Runtime: one Conv whose weight is an initializer, so packed once; plain run or I/O binding."""
     if not onnxruntime or layout != "NCHW" or x.dtype != np.float32:
@@ -147,11 +138,9 @@ def onnx_conv(layer, x, weight, layout, threads):
         [numpy_helper.from_array(weight, "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", ONNX_OPSET)], ir_version=ONNX_IR)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), onnx_options(threads), providers=["CPUExecutionProvider"]
+    )
 
     y = np.empty(output_shape, np.float32)
     binding = session.io_binding()

@@ -48,7 +48,12 @@ cdef Block borrow(size_t size):
         idle_bytes -= block.size
         if block.size >= size:
             return block
-    block = Block.__new__(Block)
+    return allocate(size)
+
+
+cdef Block allocate(size_t size):
+    """A new block, which frees its memory when nobody holds it any more; MemoryError if there is none to be had."""
+    cdef Block block = Block.__new__(Block)
     block.data = <char *>fc_allocate(size if size > 0 else 1)
     if block.data == NULL:
         raise MemoryError(f"fastconv: no {size} bytes of workspace to be had")

@@ -34,5 +34,6 @@ cdef Compiled compile(const void *problem, size_t problem_bytes, chunk_function 
                       size_t scratch_bytes)
 cdef int run(chunk_function chunk, const void *problem, Py_ssize_t chunks, size_t scratch_bytes,
              int team, const Operands *at=*, Py_ssize_t first=*, bint last_phase=*) except -1
+cdef int run_nest(const Nest *nest, const Operands *at, int team) except -1
 cdef void run_here(const Nest *nest, const Operands *at, char *scratch) noexcept nogil
 cdef bint flushing() noexcept nogil

@@ -66,6 +66,17 @@ cdef int run(chunk_function chunk, const void *problem, Py_ssize_t chunks, size_
     return 0
 
 
+cdef int run_nest(const Nest *nest, const Operands *at, int team) except -1:
+    """The whole nest on at most `team` threads."""
+    cdef Py_ssize_t round_
+    cdef int phase
+    for round_ in range(nest.rounds):
+        for phase in range(nest.phase_count):
+            run(nest.phases[phase].chunk, nest.problem, nest.phases[phase].chunks, nest.scratch_bytes, team, at,
+                round_ * nest.phases[phase].chunks, phase == nest.phase_count - 1)
+    return 0
+
+
 cdef void run_here(const Nest *nest, const Operands *at, char *scratch) noexcept nogil:
     """The whole nest on this thread, whose floating-point state is the caller's business."""
     cdef Py_ssize_t round_, i
@@ -104,16 +115,10 @@ cdef class Compiled:
         """Fills y; the arrays have the shapes and strides that the nest was compiled for, weights are those that the
         row's prepare made, bias is contiguous. An operand that the nest does without is None."""
         cdef Operands at
-        cdef const Nest *nest = &self.nest
-        cdef Py_ssize_t round_
-        cdef int phase
-        cdef Block shared = borrow(nest.shared_bytes) if nest.shared_bytes else None
+        cdef Block shared = borrow(self.nest.shared_bytes) if self.nest.shared_bytes else None
         at.x, at.weights, at.bias, at.y = address(x), address(weights), address(bias), address(y)
         at.shared = NULL if shared is None else shared.data
-        for round_ in range(nest.rounds):
-            for phase in range(nest.phase_count):
-                run(nest.phases[phase].chunk, nest.problem, nest.phases[phase].chunks, nest.scratch_bytes, team, &at,
-                    round_ * nest.phases[phase].chunks, phase == nest.phase_count - 1)
+        run_nest(&self.nest, &at, team)
         if shared is not None:
             give_back(shared)
 

@@ -113,7 +113,8 @@ cdef Py_ssize_t scratch_bytes(const WeightGrad *p) noexcept nogil:
 
 
 cdef void add_panel(const fc_kernels *kernels, const char *panel, Py_ssize_t panel_row,
-                    char *target, Py_ssize_t target_row, Py_ssize_t rows, Py_ssize_t count) noexcept nogil:
+                    char *target, Py_ssize_t target_row, Py_ssize_t rows, Py_ssize_t count,
+                    const void *to) noexcept nogil:
     cdef float one_f32 = 1
     cdef double one_f64 = 1
     cdef const void *one = &one_f32 if kernels.itemsize == 4 else <const void *>&one_f64
@@ -123,7 +124,8 @@ cdef void add_panel(const fc_kernels *kernels, const char *panel, Py_ssize_t pan
 
 
 cdef void store_panel(const fc_kernels *kernels, const char *panel, Py_ssize_t panel_row,
-                      char *target, Py_ssize_t target_row, Py_ssize_t rows, Py_ssize_t count) noexcept nogil:
+                      char *target, Py_ssize_t target_row, Py_ssize_t rows, Py_ssize_t count,
+                      const void *to) noexcept nogil:
     kernels.pack(rows, count, panel, panel_row, kernels.itemsize, target, target_row, count, 0)
 
 
@@ -200,7 +202,7 @@ cdef void panel_chunk(const void *problem, const Operands *at, Py_ssize_t index,
     for tap in range(taps):
         kernels.pack(n, run, panel + tap * run * c_row, size, c_row, transposed, run * size, run, 0)
         p.deliver(kernels, transposed, run * size, target + tap * (p.g.S if p.joined else 1) * p.g.C * size,
-                  filter_bytes(p), n, run)
+                  filter_bytes(p), n, run, at.bias)
 
 
 cdef void depthwise_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -232,11 +234,11 @@ cdef void depthwise_chunk(const void *problem, const Operands *at, Py_ssize_t in
                               p.g.dilation_w * p.pitch, grad, NULL, 0,
                               (panel if block == first else more) + r * p.g.S * channels * size, channels * size)
         if block > first:
-            add_panel(kernels, more, 0, panel, 0, 1, taps * channels)
+            add_panel(kernels, more, 0, panel, 0, 1, taps * channels, NULL)
     # end: for block, for r
     kernels.pack(channels, taps, panel, size, channels * size, transposed, taps * size, taps, 0)
     p.deliver(kernels, transposed, taps * size, delivered_to(p, at, part) + c0 * taps * size, taps * size, channels,
-              taps)
+              taps, at.bias)
 
 
 cdef void sum_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -245,9 +247,9 @@ cdef void sum_chunk(const void *problem, const Operands *at, Py_ssize_t index, c
     cdef Py_ssize_t size = p.kernels.itemsize, taps = p.g.R * p.g.S, filter_at = index * filter_bytes(p), part
     cdef char *y = at.y + filter_at
     cdef char *sums = scratch if p.reordered else y
-    store_panel(p.kernels, at.shared + filter_at, 0, sums, 0, 1, taps * p.g.C)
+    store_panel(p.kernels, at.shared + filter_at, 0, sums, 0, 1, taps * p.g.C, NULL)
     for part in range(1, p.parts):
-        add_panel(p.kernels, delivered_to(p, at, part) + filter_at, 0, sums, 0, 1, taps * p.g.C)
+        add_panel(p.kernels, delivered_to(p, at, part) + filter_at, 0, sums, 0, 1, taps * p.g.C, NULL)
     if p.reordered:
         p.kernels.pack(p.g.C, taps, sums, size, p.g.C * size, y, taps * size, taps, 0)
 

@@ -1,0 +1,89 @@
+"""The peers of whole networks: a fastconv network's twins in torch and in ONNX Runtime, with the same weights."""
+
+import numpy as np
+
+from harness import peers
+from harness.peers import ONNX_IR, ONNX_OPSET, onnxruntime, torch
+
+
+def torch_twin(layer):
+    """The torch module of a fastconv layer, parameters uninitialised; for the layers of vgg16, alexnet and lenet."""
+    arguments = dict(layer.arguments)
+    arguments.pop("algorithm", None)
+    kind = type(layer).__name__
+    if kind == "Sequential":
+        twin = torch.nn.Sequential()
+        for name, child in layer.children.items():
+            twin.add_module(name, torch_twin(child))
+        return twin
+    return getattr(torch.nn, kind)(**arguments)
+
+
+def torch_model(net, training=False):
+    """net's twin with net's parameters."""
+    twin = torch_twin(net).train(training)
+    twin.load_state_dict({name: torch.from_numpy(value) for name, value in net.state().items()})
+    return twin
+
+
+def torch_networks(net, x):
+    """{name: callable}: torch's eager network, contiguous and channels-last."""
+    if not torch:
+        return {}
+    twin, image = torch_model(net), torch.from_numpy(x)
+    last = torch_model(net).to(memory_format=torch.channels_last)
+    image_last = image.contiguous(memory_format=torch.channels_last)
+    return {"torch": lambda: twin(image), "torch channels_last": lambda: last(image_last)}
+
+
+def onnx_network(net, x, threads):
+    """{name: callable}: ONNX Runtime, all its optimisations on."""
+    if not onnxruntime:
+        return {}
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, tensors, name = [], [], "x"
+    for path, layer in net.named_layers():
+        if layer.children or type(layer).__name__ == "Dropout":
+            continue
+        inputs, made = [name], f"y{len(nodes)}"
+        for own in layer.parameter_shapes():
+            tensors.append(numpy_helper.from_array(np.ascontiguousarray(getattr(layer, own)), f"{path}.{own}"))
+            inputs.append(tensors[-1].name)
+        kind, attributes = ONNX_KINDS[type(layer).__name__](layer)
+        nodes.append(helper.make_node(kind, inputs, [made], **attributes))
+        name = made
+    shape = [len(x), *net.output_shape(x.shape[1:])]
+    graph = helper.make_graph(
+        nodes, "net", [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)], tensors,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", ONNX_OPSET)], ir_version=ONNX_IR)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), peers.onnx_options(threads),
+                                           providers=["CPUExecutionProvider"])  # fmt: skip
+    return {"onnxruntime": lambda: session.run([name], {"x": x})[0]}
+
+
+def _conv(layer):
+    padding = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,) * 2
+    stride = layer.stride if isinstance(layer.stride, tuple) else (layer.stride,) * 2
+    return "Conv", {"strides": stride, "pads": padding * 2, "group": layer.groups, "kernel_shape": layer.kernel_size}
+
+
+def _pool(layer):
+    stride = layer.kernel_size if layer.stride is None else (layer.stride,) * 2
+    return "MaxPool", {"kernel_shape": layer.kernel_size, "strides": stride}
+
+
+def _response(layer):
+    return {"size": layer.size, "alpha": layer.alpha, "beta": layer.beta, "bias": layer.k}
+
+
+ONNX_KINDS = {
+    "Conv2d": _conv,
+    "MaxPool2d": _pool,
+    "ReLU": lambda layer: ("Relu", {}),
+    "Flatten": lambda layer: ("Flatten", {}),
+    "Linear": lambda layer: ("Gemm", {"transB": 1}),
+    "LocalResponseNorm": lambda layer: ("LRN", _response(layer)),
+}

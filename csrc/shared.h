@@ -1,0 +1,50 @@
+/* What threads may do to an element that others write too. Included by fastconv/_loops/hogwild.pyx alone.
+ *
+ * Relaxed loads and stores never tear an element and never invent one, and cost what plain ones cost; an
+ * update between another thread's load and store is lost. `swap` is the store that tells what it found. */
+#ifndef FC_SHARED_H
+#define FC_SHARED_H
+
+#include <sched.h>
+#include <stdint.h>
+
+#define FC_SHARED(real, bits, name)                                                                    \
+    static inline real fc_load_##name(const real *p) {                                                 \
+        real value;                                                                                    \
+        __atomic_load(p, &value, __ATOMIC_RELAXED);                                                    \
+        return value;                                                                                  \
+    }                                                                                                  \
+    static inline void fc_store_##name(real *p, real value) {                                          \
+        __atomic_store(p, &value, __ATOMIC_RELAXED);                                                   \
+    }                                                                                                  \
+    /* Stores value; whether another thread had changed what was loaded, bit for bit. */               \
+    static inline int fc_swap_##name(real *p, real loaded, real value) {                               \
+        union {                                                                                        \
+            real r;                                                                                    \
+            bits b;                                                                                    \
+        } before = {.r = loaded}, after = {.r = value};                                                \
+        return __atomic_exchange_n((bits *)p, after.b, __ATOMIC_RELAXED) != before.b;                  \
+    }                                                                                                  \
+    static inline void fc_atomic_add_##name(real *p, real value) {                                     \
+        real before = fc_load_##name(p), after;                                                        \
+        do after = before + value;                                                                     \
+        while (!__atomic_compare_exchange(p, &before, &after, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED)); \
+    }
+
+FC_SHARED(float, uint32_t, f32)
+FC_SHARED(double, uint64_t, f64)
+
+/* A lock on a cache line of its own. A holder may have lost its core: after a while others let it run. */
+typedef struct {
+    _Alignas(64) int held;
+} fc_lock;
+
+static inline void fc_acquire(fc_lock *lock) {
+    for (int tries = 0; __atomic_exchange_n(&lock->held, 1, __ATOMIC_ACQUIRE); tries++) {
+        while (__atomic_load_n(&lock->held, __ATOMIC_RELAXED))
+            if (++tries > 1000) sched_yield();
+    }
+}
+
+static inline void fc_release(fc_lock *lock) { __atomic_store_n(&lock->held, 0, __ATOMIC_RELEASE); }
+#endif

@@ -1,0 +1,111 @@
+"""Networks in safetensors files: tensors under torch's names, and the architecture as JSON in the file's metadata.
+Everything is checked before anything is changed; a file is written whole or not at all."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from fastconv.arrays import as_array
+from fastconv.nn.parameters import store_of
+
+PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
+ARCHITECTURE = "fastconv"  # the key of the metadata
+UNTRAINED = "num_batches_tracked"  # torch's BatchNorm2d counts its batches; fastconv's does not
+
+
+def safetensors():
+    """The safetensors package, which an extra brings."""
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise ImportError("fastconv reads and writes networks with the safetensors package, which is not installed: "
+                          "pip install 'fastconv[nn]'") from None  # fmt: skip
+    return safetensors
+
+
+def describe(layer):
+    """A layer as JSON can hold it."""
+    described = {"kind": type(layer).__name__, **layer.arguments}
+    if layer.children:
+        described["children"] = {name: describe(child) for name, child in layer.children.items()}
+    return described
+
+
+def save(net, path):
+    """See Layer.save."""
+    library = safetensors()
+    path = Path(path)
+    store = store_of(net)
+    metadata = {ARCHITECTURE: json.dumps({"dtype": str(store.parameters.dtype), "net": describe(net)})}
+    handle, written = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        library.numpy.save_file(net.state(), written, metadata)
+        os.chmod(written, 0o666 & ~current_umask())
+        os.replace(written, path)
+    except BaseException:
+        os.unlink(written)
+        raise
+
+
+def current_umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def refuse_pickle(path):
+    """ValueError for files that run code when they are read."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if path.suffix in PICKLES or start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise ValueError(
+            f"{path} looks like a pickle, which can run any code when it is read, so fastconv does not; convert it "
+            "where you trust it: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
+        )
+
+
+def read(path):
+    """(tensors, metadata) of a safetensors file; ValueError for what is not a sound one."""
+    path = Path(path)
+    refuse_pickle(path)
+    library = safetensors()
+    try:
+        with library.safe_open(path, "numpy") as file:
+            tensors = {}
+            for name in list(file.keys()):
+                kind = file.get_slice(name).get_dtype()
+                if kind not in ("F32", "F64") and not name.endswith(UNTRAINED):
+                    raise ValueError(f"tensor {name!r} is {kind}; fastconv takes F32 and F64")
+                if kind in ("F32", "F64"):
+                    tensors[name] = file.get_tensor(name)
+            return tensors, file.metadata() or {}
+    except library.SafetensorError as error:
+        raise ValueError(f"{path} is not a sound safetensors file: {error}") from None
+
+
+def load_state(net, source):
+    """See Layer.load_state."""
+    tensors = dict(source) if isinstance(source, dict) else read(source)[0]
+    store, wanted = store_of(net), net.named_parameters()
+    tensors = {name: value for name, value in tensors.items() if not name.endswith(UNTRAINED)}
+    missing, unknown = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    if missing or unknown:
+        raise ValueError(f"the names do not fit the network: missing {short(missing)}, unknown {short(unknown)}")
+    values = {}
+    for name, (layer, own) in wanted.items():
+        value, target = as_array(tensors[name], name), store.view(layer, own)
+        if value.dtype != target.dtype:
+            raise TypeError(f"{name} is {value.dtype}, but the network is {target.dtype}; convert it with .astype")
+        if value.shape != target.shape:
+            raise ValueError(f"{name} has shape {value.shape}, but the network's is {target.shape}")
+        values[name] = target, value
+    for target, value in values.values():
+        target[...] = value
+    store.changed()
+
+
+def short(names):
+    """A list for an error message."""
+    return f"{', '.join(names[:5])}{' and so on' if len(names) > 5 else ''}" if names else "nothing"

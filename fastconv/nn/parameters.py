@@ -1,0 +1,125 @@
+"""Where a network's numbers live: all parameters in one contiguous vector, all running statistics in another. A
+layer's `weight` is a view of its place there, in torch's order of axes."""
+
+import math
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastconv.arrays import as_array
+
+LINE = 64  # bytes of a cache line: where vectors start
+ALIGNMENT = 16  # elements: where parameters start in them, on a line for both dtypes
+
+_making = threading.Lock()
+
+
+def aligned_zeros(count, dtype):
+    """A vector of zeros that starts on a cache line."""
+    dtype = np.dtype(dtype)
+    memory = np.zeros(count * dtype.itemsize + LINE, np.uint8)
+    skip = -memory.ctypes.data % LINE
+    return memory[skip : skip + count * dtype.itemsize].view(dtype)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a parameter lies: `size` elements from `offset` of the vector. Convolution filters lie channels-last."""
+
+    name: str  # torch's, e.g. features.0.weight
+    shape: tuple  # in torch's order
+    offset: int
+    trained: bool  # in the vector of parameters, or a running statistic
+
+    @property
+    def size(self):
+        return math.prod(self.shape)
+
+    def stored(self, vector):
+        """The parameter as it lies in memory."""
+        lying = vector[self.offset : self.offset + self.size]
+        if len(self.shape) == 4:
+            k, c, r, s = self.shape
+            return lying.reshape(k, r, s, c)
+        return lying.reshape(self.shape)
+
+    def view(self, vector):
+        """The parameter in torch's order."""
+        stored = self.stored(vector)
+        return stored.transpose(0, 3, 1, 2) if len(self.shape) == 4 else stored
+
+
+class Store:
+    """The vectors of one network. `version` counts the changes made through it; once a view has been `lent` out,
+    anybody may change values without it, and programs look for that."""
+
+    def __init__(self, root):
+        self.places = {}  # (layer, name) -> Place
+        self.version = 0
+        self.lent = False
+        self.lock = threading.Lock()
+        self.programs = {}
+        sizes = {True: 0, False: 0}
+        made = []
+        for path, layer in root.named_layers():
+            shapes = [(name, shape, True) for name, shape in layer.parameter_shapes().items()]
+            shapes += [(name, shape, False) for name, shape in layer.statistic_shapes().items()]
+            for name, shape, trained in shapes:
+                place = Place(f"{path}.{name}".lstrip("."), shape, sizes[trained], trained)
+                sizes[trained] += -(-place.size // ALIGNMENT) * ALIGNMENT
+                self.places[layer, name] = place
+                made.append((layer, name))
+        self.parameters, self.statistics = (aligned_zeros(sizes[trained], root.dtype) for trained in (True, False))
+        rng = np.random.default_rng(root.seed)
+        for layer, name in made:
+            if layer._store is None:
+                layer.initialise(name, self.view(layer, name), rng)
+            else:  # the layer has been used on its own
+                self.view(layer, name)[...] = layer._store.view(layer, name)
+        for _, layer in root.named_layers():
+            layer._store = self
+
+    def view(self, layer, name):
+        """A layer's parameter in torch's order."""
+        place = self.places[layer, name]
+        return place.view(self.parameters if place.trained else self.statistics)
+
+    def stored(self, layer, name):
+        """A layer's parameter as it lies in memory: filters (K, R, S, C/groups), contiguous."""
+        return self.places[layer, name].stored(self.parameters)
+
+    def assign(self, layer, name, value):
+        """Sets a layer's parameter; TypeError or ValueError unless it has the shape and a float dtype."""
+        target, value = self.view(layer, name), as_array(value, name)
+        if value.shape != target.shape:
+            raise ValueError(f"{name} must have shape {target.shape}, got {value.shape}")
+        target[...] = value
+        self.changed()
+
+    def changed(self):
+        """The values are other ones from now on."""
+        self.version += 1
+
+
+def root_of(layer):
+    """The outermost network that a layer belongs to."""
+    return layer if layer.parent is None else root_of(layer.parent)
+
+
+def store_of(layer):
+    """The store of the network that a layer belongs to, made and initialised the first time."""
+    root = root_of(layer)
+    with _making:
+        if root._store is None or any(part._store is not root._store for _, part in root.named_layers()):
+            Store(root)
+    return layer._store
+
+
+def uniform(view, fan_in, rng):
+    """He et al. (2015): variance 2 / fan_in keeps the size of what ReLUs pass on."""
+    bound = math.sqrt(6 / max(1, fan_in))
+    lying = view.transpose(0, 2, 3, 1) if view.ndim == 4 else view
+    rng.random(out=lying, dtype=view.dtype)
+    view *= 2 * bound
+    view -= bound
