@@ -190,6 +190,8 @@ def window_shape(input_shape, kernel_size, stride=1, padding=0, dilation=1, layo
     channels = input_shape[3 if layout == "NHWC" else 1] if len(input_shape) == 4 else 0
     weight_shape = (1, *kernel, channels) if layout == "NHWC" else (1, channels, *kernel)
     return conv_shape(input_shape, weight_shape, stride, padding, dilation, 1, layout)
+
+
 class Part(NamedTuple):
     """The pixels of x of one parity, whose gradient is a convolution of grad with stride 1: its shape; the filter's
     taps that meet them, turned around, as (first, step, count) of each axis; the (rows, columns) of grad that it reads,
