@@ -316,10 +316,7 @@ def _choose(shape, itemsize, algorithm, strict, prepared, blocked, _isa):
     able = [
         row
         for row in ALGORITHMS
-        if row.accurate
-        and not row.refuse(shape)
-        and (row.strict or not strict)
-        and (row.takes_blocking or not blocked)
+        if row.accurate and not row.refuse(shape) and (row.strict or not strict) and (row.takes_blocking or not blocked)
     ]
     return min(able, key=lambda row: row_cost(row, shape, itemsize, prepared))
 
