@@ -2,8 +2,8 @@
 
 Each network trains with every accumulation and thread number: images a second, bytes of gradients, and the loss by
 epoch and by time. `lost` is the share of adds that vanish when the threads do nothing but add vectors of ones of the
-network's size. "digits" trains with five seeds and counts right answers on a fifth held out. "sparse" is the setting of
-the Hogwild! paper: a linear model of which an update touches few elements.
+network's size. "digits" trains with five seeds and counts right answers on a fifth held out. "sparse" is the setting
+of the Hogwild! paper: a linear model of which an update touches few elements.
 VGG-16 runs 3 steps of 4 images only if named: its activations and gradients take some 3 GB."""
 
 import time
@@ -91,10 +91,9 @@ def digits(mode, update, threads, epochs):
     for seed in range(5):
         net = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
                             nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 10), seed=seed)  # fmt: skip
-        history = train.fit(
-            net, x[kept], y[kept], epochs=epochs, batch_size=batch_size, lr=0.05, momentum=0.9, accumulation=mode,
-            update=update, num_threads=threads, seed=seed, progress=False,
-        )  # fmt: skip
+        history = train.fit(net, x[kept], y[kept], epochs=epochs, batch_size=batch_size, lr=0.05, momentum=0.9,
+                            accumulation=mode, update=update, parallel="images", num_threads=threads, seed=seed,
+                            progress=False)  # fmt: skip
         right.append(float((net(x[held]).argmax(1) == y[held]).mean()))
         histories.append(history)
     worst = histories[int(np.argmin(right))]

@@ -30,10 +30,10 @@ cnp.import_array()
 
 # RANGE: elements that a thread adds or updates at a time, 16 KB of floats, within L1. WAVE_BYTES: a wave ends with all
 # threads waiting for each other twice, some us; it has more than an image a thread where its gradients are no more
-# than this, which L2 and L3 bear (a guess).
+# than this, a part of L3 (a guess).
 cdef enum:
     RANGE = 4096
-    WAVE_BYTES = 1 << 20
+    WAVE_BYTES = 8 << 20
 
 
 cdef class Session:
@@ -49,23 +49,24 @@ cdef class Session:
 
     def __init__(self, Program program, cnp.ndarray parameters, str accumulation, bint descending, bint momentum,
                  int team):
+        # accumulation None: there is one gradient, a whole batch's
         cdef Shared to
         cdef Frame *frame
         cdef size_t vector_bytes
         cdef int t
         self.program, self.parameters, self.team = program, parameters, team
         self.n, self.itemsize = cnp.PyArray_SIZE(parameters), program.itemsize
-        self.shares = accumulation != "private"
+        self.shares = accumulation is not None and accumulation != "private"
         vector_bytes = self.n * self.itemsize
         self.frame_memory = allocate(team * program.frame_bytes)
         self.frame_list = zeros(team * sizeof(Frame))
         self.locks = zeros(locks_bytes)
         self.total = None if descending else zeros(vector_bytes)
         self.wave = team * max(1, WAVE_BYTES // (team * vector_bytes))
-        self.copies = None if self.shares else zeros(self.wave * vector_bytes)
+        self.copies = zeros(self.wave * vector_bytes) if accumulation == "private" else None
         self.velocities = zeros((team if descending else 1) * vector_bytes) if momentum else None
         self.frames = <Frame *>self.frame_list.data
-        to.mode, to.locks, to.itemsize = mode_of(accumulation), <fc_lock *>self.locks.data, self.itemsize
+        to.mode, to.locks, to.itemsize = mode_of(accumulation or "private"), <fc_lock *>self.locks.data, self.itemsize
         to.vector = cnp.PyArray_BYTES(parameters) if descending else self.total.data
         for t in range(team):
             frame = &self.frames[t]

@@ -96,13 +96,6 @@ class Conv2d(Layer):
         bias = store.view(self, "bias") if self.arguments["bias"] else 0
         out.view(mean.dtype)[...] = (bias - mean) * inverse * store.view(norm, "weight") + store.view(norm, "bias")
 
-    def turn(self, store, row, shape, part, out, team):
-        """Packs the turned filters of a part of the input gradient."""
-        weight = store.stored(self, "weight")
-        turned = np.empty(part.shape.weight_shape, weight.dtype)
-        input_grad.turning(shape.packed, weight.itemsize, part.taps).run(weight, weight, None, turned, team)
-        row.nest(part.shape).prepare(part.shape.packed, turned, out, None, team)
-
     def input_gradient(self, to, shape, x, grad):
         """The gradient of x: for each part of it, a convolution of grad with turned filters."""
         dx = to.value(x.shape)
@@ -116,8 +109,14 @@ class Conv2d(Layer):
     def part_of_input_gradient(self, to, shape, part, grad, dx):
         """The pixels of dx that one part gives."""
         row, size = cheapest(part.shape, to.itemsize), to.itemsize
-        weights = to.prepared(row.weight_bytes(part.shape, size, None), (self,),
-                              lambda out, team: self.turn(to.store, row, shape, part, out, team))  # fmt: skip
+        turning = input_grad.turning(shape.packed, size, part.taps)
+        turned = np.empty(part.shape.weight_shape, to.store.parameters.dtype)
+
+        def prepare(out, team):
+            turning.run(None, to.store.stored(self, "weight"), None, turned, team)
+            row.nest(part.shape).prepare(part.shape.packed, turned, out, None, team)
+
+        weights = to.prepared(row.weight_bytes(part.shape, size, None), (self,), prepare)
         rows, columns = part.source
         source = grad, rows.start * grad.strides[1] + columns.start * grad.strides[2]
         whole = part.shape.output_shape == (to.images, shape.H, shape.W, shape.C)
