@@ -1,15 +1,65 @@
-"""`python -m fastconv info`: what was built and what runs."""
+"""`python -m fastconv info`: what was built and what runs. `python -m fastconv tune`: measures convolutions, so that
+plans may take the fastest algorithm of this machine (set FASTCONV_TUNED=1)."""
 
 import argparse
+import sys
+from pathlib import Path
 
 import fastconv
+from fastconv import tuned, tuning
+
+
+def sizes(text):
+    """1x64x56x56 as a tuple."""
+    return tuple(int(size) for size in text.split("x"))
+
+
+def layers_of(file, layout):
+    """(input shape, weight shape, parameters) of each line `name N C H W K R S stride padding groups [count]`."""
+    lines = (line.split("#")[0].split() for line in Path(file).read_text().splitlines())
+    for N, C, H, W, K, R, S, stride, padding, groups in (map(int, line[1:11]) for line in lines if line):
+        shapes = ((N, C, H, W), (K, C // groups, R, S))
+        if layout == "NHWC":
+            shapes = ((N, H, W, C), (K, R, S, C // groups))
+        yield *shapes, {"stride": stride, "padding": padding, "groups": groups}
+
+
+def tune(args):
+    """Measures what the arguments name and prints it."""
+    if args.file:
+        layers = layers_of(args.file, args.layout)
+    else:
+        given = {name: getattr(args, name) for name in ("stride", "padding", "dilation", "groups")}
+        layers = [(args.input, args.weight, given)]
+    for x, weight, parameters in layers:
+        times = tuning.tune(x, weight, args.dtype, layout=args.layout, **parameters)
+        figures = ", ".join(f"{name} {seconds * 1e3:.3f} ms" for name, seconds in times.items())
+        print(f"{'x'.join(map(str, x))} * {'x'.join(map(str, weight))}: {figures}", flush=True)
+    print(f"remembered in {tuned.path()}; plans use it where FASTCONV_TUNED=1 is set")
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m fastconv", description=__doc__)
-    parser.add_argument("command", choices=["info"], help="info: ISA, OpenMP and threads in use and available")
-    parser.parse_args()
-    fastconv.show_config()
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("info", help="ISA, OpenMP and threads in use and available")
+    measured = commands.add_parser("tune", help="measure one convolution, or those of a file")
+    measured.add_argument("input", type=sizes, nargs="?", help="x's shape in the layout: 1x64x56x56")
+    measured.add_argument("weight", type=sizes, nargs="?", help="the weight's: 64x64x3x3")
+    measured.add_argument("--file", help="a file of lines `name N C H W K R S stride padding groups` instead")
+    measured.add_argument("--layout", default="NCHW", choices=["NCHW", "NHWC"])
+    measured.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    for name, default in (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1)):
+        measured.add_argument(f"--{name}", type=int, default=default)
+    args = parser.parse_args()
+    if args.command == "info":
+        fastconv.show_config()
+        return
+    if (args.weight is None) == (args.file is None):
+        measured.error("give two shapes, or --file")
+    try:
+        tune(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f"fastconv tune: {error}")
 
 
 if __name__ == "__main__":

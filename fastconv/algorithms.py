@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from fastconv import tuned
 from fastconv._loops import depthwise as _depthwise
 from fastconv._loops import direct as _direct
 from fastconv._loops import direct_rows as _direct_rows
@@ -36,13 +37,14 @@ COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 10.0, 1.35
 FEW_CHANNELS = 16  # up to which "direct" runs along channels-first rows: a guess
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
 # Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products;
-# transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory; preparing them, per float of the result.
+# transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden; preparing them, per float made.
 WINOGRAD_NS, WINOGRAD_PREPARED_NS = 0.1, 0.4
-L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 20.0, 16 << 20
+L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 40.0, 16 << 20
 # "fft": the transforms; the products' share of the nominal speed; transformed weights, which are read once a round,
 # and what preparing them costs, in transforms. Fitted to 15 layers, 5x5 to 31x31, AVX2 on Zen 3, 2026-11.
 TRANSFORM_GFLOPS, SPECTRA_SPEED, SPECTRA_GBYTES, PREPARED_SPECTRA = 35.0, 0.75, 20.0, 2.5
 DEPTHWISE_SPEED = 0.25  # "direct" depthwise, share of the nominal speed: every FMA loads its pixel
+MOST_ERROR = 4.0  # of rows that `auto` may choose, in the units of Algorithm.error
 SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
 
 
@@ -71,9 +73,14 @@ class Algorithm:
     strict: bool = True  # multiplies what the definition multiplies
     multiplies_padding: bool = False  # with its zeros, where the definition skips it
     spread: int = 0  # how many results beyond those that meet an Inf or NaN of x it may reach: a tile less one
-    accurate: bool = True  # rms error at most 4 times that of "direct" (docs/accuracy.md): else by name only
+    error: float = 1.1  # rms error in units of direct summation's, at most, from 16 channels on (docs/accuracy.md)
     weight_grad: object = None
     summary: str = ""
+
+    @property
+    def accurate(self):
+        """Whether `auto` may choose it; others run by name only."""
+        return self.error <= MOST_ERROR
 
     def compile(self, shape, itemsize, strides, relu, blocking):
         """What runs: its run(x, weights, bias, y, team) takes weights as prepare_weights made them."""
@@ -168,7 +175,7 @@ def _packing_cost(shape, itemsize):
     return plain_weight_bytes(shape, itemsize) / (PACKED_GBYTES * 1e9)
 
 
-WINOGRAD_SIZES = tuple(dict.fromkeys(m for m, _ in WINOGRAD))
+WINOGRAD_ERRORS = {2: 1.1, 4: 2.5, 5: 5.0, 6: 11.0}  # by m: Algorithm.error
 
 
 def _refuse_winograd(shape):
@@ -180,7 +187,7 @@ def _refuse_winograd(shape):
     return _without_channels(shape)
 
 
-def _winograd_row(m, accurate=True):
+def _winograd_row(m, error):
     """F(m x m, 3 x 3), or along one axis only."""
 
     def counts(shape):
@@ -209,9 +216,9 @@ def _winograd_row(m, accurate=True):
         prepare_cost=lambda shape, itemsize: counts(shape)[2] * itemsize / 4 * WINOGRAD_PREPARED_NS * 1e-9,
         strict=False,
         spread=m - 1,
-        accurate=accurate,
+        error=error,
         summary=f"F({m} x {m}, 3 x 3): {9 * m * m / (m + 2) ** 2:.2f} times fewer multiplications"
-        + ("" if accurate else "; less accurate, never chosen by auto"),
+        + ("" if error <= MOST_ERROR else "; less accurate, never chosen by auto"),
     )
 
 
@@ -292,7 +299,7 @@ ALGORITHMS = (
         multiplies_padding=True,
         summary="a matrix product; the im2col matrix is lowered a block at a time, straight into its panels",
     ),
-    *(_winograd_row(m, accurate=m < 6) for m in WINOGRAD_SIZES),
+    *(_winograd_row(m, error) for m, error in WINOGRAD_ERRORS.items()),
     Algorithm(
         "fft",
         refuse=_refuse_fft,
@@ -318,7 +325,8 @@ NAMES = ("auto", *BY_NAME)
 def choose(shape, itemsize, algorithm="auto", strict=False, prepared=False, blocking=None):
     """The row that runs: the named one, or for "auto" the cheapest that does not refuse, ties to the earlier.
 
-    A function of shape, dtype, parameters, ISA and whether weights are prepared, never of threads or timings.
+    A function of shape, dtype, parameters, ISA and whether weights are prepared, never of threads or timings; only
+    with FASTCONV_TUNED=1 and prepared weights, what was measured beforehand comes first (fastconv/tuned.py).
     Raises ValueError for an unknown name, a shape the named algorithm cannot do, or strict with an algorithm
     that rewrites the sum; TypeError for what is no string."""
     if strict is not True and strict is not False:
@@ -329,7 +337,7 @@ def choose(shape, itemsize, algorithm="auto", strict=False, prepared=False, bloc
 
 
 @lru_cache(maxsize=1024)
-def _choose(shape, itemsize, algorithm, strict, prepared, blocked, _isa):
+def _choose(shape, itemsize, algorithm, strict, prepared, blocked, isa):
     if algorithm not in NAMES:
         raise ValueError(f"algorithm must be one of {', '.join(map(repr, NAMES))}, got {algorithm!r}")
     if algorithm != "auto":
@@ -347,7 +355,8 @@ def _choose(shape, itemsize, algorithm, strict, prepared, blocked, _isa):
         for row in ALGORITHMS
         if row.accurate and not row.refuse(shape) and (row.strict or not strict) and (row.takes_blocking or not blocked)
     ]
-    return min(able, key=lambda row: row_cost(row, shape, itemsize, prepared))
+    measured = tuned.choice(shape, itemsize, isa) if prepared else None
+    return min(able, key=lambda row: (row.name != measured, row_cost(row, shape, itemsize, prepared)))
 
 
 def choose_weight_grad(algorithm="auto", strict=False):
@@ -393,10 +402,16 @@ class Explanation:
 
     def __str__(self):
         s = self.shape
+        itemsize = np.dtype(self.dtype).itemsize
+        moved = itemsize * sum(map(math.prod, (s.input_shape, s.weight_shape, s.output_shape)))
+        multiplying, moving = s.flops * itemsize / (4e9 * NOMINAL[active_isa()]), moved / (MEMORY_GBYTES * 1e9)
+        roof = max(multiplying, moving)
         lines = [
             f"conv2d {s.input_shape} * {s.weight_shape} -> {s.output_shape}, {s.layout}, {self.dtype}: "
             f"{s.flops / 1e9:.3f} GFLOP, {active_isa()}, weights {'prepared' if self.prepared else 'as they come'}",
-            f"  {'':2}{'algorithm':<12}{'estimate':>12}{'workspace':>14}{'weights':>14}",
+            f"  the roof: {multiplying * 1e3:.3f} ms for the definition's multiplications, {moving * 1e3:.3f} ms for "
+            f"{moved / 1e6:.3g} MB to and from memory ({s.flops / max(1, moved):.3g} FLOP a byte)",
+            f"  {'':2}{'algorithm':<12}{'estimate':>12}{'of the roof':>13}{'workspace':>14}{'weights':>14}",
         ]
         for row in self.rows:
             mark = "->" if row.name == self.chosen else "  "
@@ -404,10 +419,13 @@ class Explanation:
                 lines.append(f"  {mark}{row.name:<12}refuses: {row.refusal}")
                 continue
             lines.append(
-                f"  {mark}{row.name:<12}{row.seconds * 1e3:>9.3f} ms{row.workspace_bytes / 1024:>11.0f} KB"
+                f"  {mark}{row.name:<12}{row.seconds * 1e3:>9.3f} ms{roof / row.seconds if row.seconds else 1:>13.0%}"
+                f"{row.workspace_bytes / 1024:>11.0f} KB"
                 f"{row.weight_bytes / 1024:>11.0f} KB  {row.summary}"
             )
-        lines.append("  (estimates are of one nominal core, and so is the workspace)")
+        lines.append(
+            "  (of one nominal core; above 100 % of the roof are those that multiply less than the definition)"
+        )
         return "\n".join(lines)
 
 

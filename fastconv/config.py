@@ -9,7 +9,7 @@ import threadpoolctl
 from fastconv import threads
 from fastconv._loops import kernels, scratch, team
 
-VARIABLES = ("FASTCONV_ISA", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_SPINCOUNT")
+VARIABLES = ("FASTCONV_ISA", "FASTCONV_TUNED", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_SPINCOUNT")
 
 
 def cpu_model():

@@ -20,7 +20,8 @@ MAY_IMPORT = {  # of fastconv, besides _loops
     "blocking": set(),
     "threads": set(),
     "filters": {"shapes"},
-    "algorithms": {"shapes"},
+    "tuned": {"config"},
+    "algorithms": {"shapes", "tuned"},
 }
 THIRD_PARTIES = {"config": {"threadpoolctl"}, "files": {"safetensors"}, "train": {"tqdm"}, "history": {"matplotlib"}}
 NO_LOOPS = BASE | {"images"}  # faces of other faces

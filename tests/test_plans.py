@@ -6,10 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
-from conv_cases import CASES, shape_of, to_layout, whole_numbers
-from support import LAYOUTS, poison, reals
+from conv_cases import CASES, Case, shape_of, to_layout, whole_numbers
+from support import LAYOUTS, laid_out, poison, reals
 
 import fastconv as fc
+from fastconv._loops import scratch
 from fastconv.algorithms import ALGORITHMS, BY_NAME
 
 X, WEIGHT = (2, 6, 9, 8), (10, 6, 3, 3)
@@ -75,6 +76,36 @@ def test_a_plan_says_what_it_holds():
     assert plan.weight_bytes >= weight.nbytes
     assert plan.algorithm in repr(plan)
     assert explanation.prepared
+
+
+@by_algorithm
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_workspace_bytes_are_what_a_call_takes(algorithm, layout, isa):
+    """Scratch grows by them, rounded up to pages, where x lies in memory at its worst, and never by more."""
+    rounding = 2 * (4096 + 64)  # a block of each thread and one of the team
+    for case in (CASES[i] for i in SOME):
+        if BY_NAME[algorithm].refuse(shape_of(case, layout)):
+            continue
+        x, weight = (to_layout(reals(size, 1, np.float32), layout) for size in (case.x, case.weight))
+        plan = fc.plan_conv2d(x.shape, weight, layout=layout, algorithm=algorithm, **case.parameters)
+        grown = []
+        for order in (None, (0, 2, 3, 1), (0, 3, 1, 2), (3, 2, 1, 0)):
+            fc.release_memory()
+            plan(laid_out(x, order, steps=None if order is None else (1, 1, 1, 2)), num_threads=1)
+            grown.append(scratch.held_bytes())
+        assert plan.workspace_bytes <= max(grown) <= plan.workspace_bytes + rounding, case.name
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layer", [(64, 224), (128, 112), (256, 56), (512, 28), (512, 14), (512, 7)], ids=str)
+def test_winograd_needs_little_workspace(layer, layout, isa):
+    """A group of tiles in cache, or a round of them: at most 8 MB, where all transformed tiles of the first layer
+    would be 29 MB; and 4 MB with weights that fit the cache."""
+    channels, size = layer
+    shape = shape_of(Case("", (1, channels, size, size), (channels, channels, 3, 3), {"padding": 1}), layout)
+    row = BY_NAME["winograd4x4"]
+    limit = 4 << 20 if row.weight_bytes(shape, 4, None) <= 2 << 20 else 8 << 20
+    assert row.workspace(shape, 4, None) <= limit
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,10 @@ static void split(intptr_t rows, intptr_t columns, const void *src, intptr_t src
     else if (planes == 2 && src_col == size)
         split_contiguous(2, rows, columns, src, src_row, limit, to, next, dst_row);
     else
-        for (intptr_t j = 0; j < columns; j++) {
-            to = (char *)dst + (pad + j) % planes * dst_plane + (pad + j) / planes * size;
+        for (intptr_t first = 0; first < planes && first < columns; first++) {
+            to = (char *)dst + (pad + first) % planes * dst_plane + (pad + first) / planes * size;
             for (intptr_t i = 0; i < rows; i++)
-                store1(to + i * dst_row, load1((const char *)src + i * src_row + j * src_col));
+                for (intptr_t j = first, at = i * dst_row; j < columns; j += planes, at += size)
+                    store1(to + at, load1((const char *)src + i * src_row + j * src_col));
         }
 }

@@ -152,19 +152,19 @@ cdef void stage(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, P
         to += width * pixel
 
 
-cdef void transform_run(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t run, char *v,
+cdef void transform_run(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t neighbours, char *v,
                         char *scratch) noexcept nogil:
-    """V of `run` neighbouring tiles, the first at (h, w) of the image."""
+    """V of so many neighbouring tiles, the first at (h, w) of the image."""
     cdef Py_ssize_t pixel = p.g.C * p.kernels.itemsize, width, j
     cdef char *staged = scratch + p.transform.scratch_bytes
     if not p.in_place:
-        width = run * p.cols + p.piece_s - 1
+        width = neighbours * p.cols + p.piece_s - 1
         stage(p, image, h, w, width, staged)
-        for j in range(run):
+        for j in range(neighbours):
             p.transform.input(staged + j * p.cols * pixel, width * pixel, pixel, p.g.C, v + j * p.v_row, p.v_plane,
                               scratch)
         return
-    for j in range(run):
+    for j in range(neighbours):
         if h >= 0 and h + p.transform.tile_h <= p.g.H and w >= 0 and w + p.transform.tile_w <= p.g.W:
             p.transform.input(image + h * p.x_strides[2] + w * p.x_strides[3], p.x_strides[2], p.x_strides[3], p.g.C,
                               v + j * p.v_row, p.v_plane, scratch)
@@ -177,7 +177,7 @@ cdef void transform_run(const Tiled *p, const char *image, Py_ssize_t h, Py_ssiz
 cdef void transform_tiles(const Tiled *p, const Operands *at, Py_ssize_t group, Py_ssize_t first, Py_ssize_t tiles,
                           char *v, char *scratch) noexcept nogil:
     """V of `tiles` tiles from `first` on, `v` being the first one's: a run of neighbours and a piece at a time."""
-    cdef Py_ssize_t i = 0, piece, tile, tw, h, w, run
+    cdef Py_ssize_t i = 0, piece, tile, tw, h, w, neighbours
     cdef const char *image
     while i < tiles:
         tile = first + i
@@ -185,11 +185,11 @@ cdef void transform_tiles(const Tiled *p, const Operands *at, Py_ssize_t group, 
         h = tile // p.tiles_w % p.tiles_h * p.rows - p.g.pad_top
         w = tw * p.cols - p.g.pad_left
         image = at.x + tile // p.tiles_w // p.tiles_h * p.x_strides[0] + group * p.g.C * p.x_strides[1]
-        run = min(p.tiles_w - tw, tiles - i, p.run_tiles)
+        neighbours = min(p.tiles_w - tw, tiles - i, p.run_tiles)
         for piece in range(p.pieces_h * p.pieces_w):
-            transform_run(p, image, h + piece // p.pieces_w * p.piece_r, w + piece % p.pieces_w * p.piece_s, run,
-                          v + i * p.v_row + piece * p.g.C * p.kernels.itemsize, scratch)
-        i += run
+            transform_run(p, image, h + piece // p.pieces_w * p.piece_r, w + piece % p.pieces_w * p.piece_s,
+                          neighbours, v + i * p.v_row + piece * p.g.C * p.kernels.itemsize, scratch)
+        i += neighbours
 
 
 cdef void multiply(const Tiled *p, Py_ssize_t tiles, Py_ssize_t filters, const char *v, const char *u,
@@ -225,7 +225,7 @@ cdef void multiply(const Tiled *p, Py_ssize_t tiles, Py_ssize_t filters, const c
 cdef void leave(const Tiled *p, const Operands *at, Py_ssize_t group, Py_ssize_t first, Py_ssize_t tiles,
                 Py_ssize_t k0, Py_ssize_t filters, const char *m, char *scratch) noexcept nogil:
     """y of `tiles` tiles from `first` on, `m` being the first one's, for one block of K."""
-    cdef Py_ssize_t size = p.kernels.itemsize, i = 0, j, k, row, tile, tw, rows, cols, run, image, p0, q0, y_row
+    cdef Py_ssize_t size = p.kernels.itemsize, i = 0, j, row, tile, tw, rows, cols, neighbours, image, p0, q0, y_row
     cdef Py_ssize_t channel = group * p.g.K + k0, channels = p.g.groups * p.g.K, pixel = channels * size
     cdef const char *bias = NULL if at.bias == NULL else at.bias + channel * size
     cdef char *left = scratch + p.transform.scratch_bytes
@@ -235,25 +235,25 @@ cdef void leave(const Tiled *p, const Operands *at, Py_ssize_t group, Py_ssize_t
         tw = tile % p.tiles_w
         image = tile // p.tiles_w // p.tiles_h
         p0, q0 = tile // p.tiles_w % p.tiles_h * p.rows, tw * p.cols
-        run = min(p.tiles_w - tw, tiles - i, p.run_tiles)
+        neighbours = min(p.tiles_w - tw, tiles - i, p.run_tiles)
         rows = least(p.rows, p.g.P - p0)
         if p.channels_last_y:
             y_row = p.g.Q * pixel
             y = at.y + ((image * p.g.P + p0) * p.g.Q + q0) * pixel + channel * size
         else:
-            pixel, y_row = p.m_row, run * p.cols * p.m_row
+            pixel, y_row = p.m_row, neighbours * p.cols * p.m_row
             y = left
-        for j in range(run):
+        for j in range(neighbours):
             cols = least(p.cols, p.g.Q - q0 - j * p.cols)
             p.transform.output(m + (i + j) * p.m_row, p.m_plane, filters, bias, p.relu, rows, cols,
                                y + j * p.cols * pixel, y_row, pixel, scratch)
         if not p.channels_last_y:
-            cols = min(run * p.cols, p.g.Q - q0)
+            cols = min(neighbours * p.cols, p.g.Q - q0)
             for row in range(rows):
                 p.kernels.pack(filters, cols, left + row * y_row, size, pixel,
                                at.y + (((image * channels + channel) * p.g.P + p0 + row) * p.g.Q + q0) * size,
                                p.g.P * p.g.Q * size, cols, 0)
-        i += run
+        i += neighbours
     # end: while i
 
 
