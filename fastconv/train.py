@@ -22,7 +22,7 @@ from fastconv.nn.activations import Sigmoid, Softmax
 from fastconv.nn.evaluation import chain, check_input, compiled
 from fastconv.nn.normalisation import BatchNorm2d
 from fastconv.nn.parameters import store_of
-from fastconv.nn.program import Builder
+from fastconv.nn.program import Builder, step_work
 from fastconv.shapes import to_int
 
 UPDATES = ("sync", "async")
@@ -198,7 +198,7 @@ class Job:
         prepared = built.refresh(self.store, team)
         outputs, losses = np.empty_like(self.outputs[: len(order)]), np.empty(len(order))
         session.batch(built.program, self.x[order], self.y[order], prepared, outputs, losses, seed, step, team,
-                      threads.WORK_PER_THREAD)  # fmt: skip
+                      step_work())  # fmt: skip
         self.outputs[order], self.losses[order] = outputs, losses
         for layer, offset, rows in built.statistics:
             layer.learn(self.store, session.arena[offset:].view(self.x.dtype), rows)

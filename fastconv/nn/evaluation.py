@@ -10,7 +10,7 @@ from fastconv import threads
 from fastconv._loops.kernels import active_isa
 from fastconv.arrays import as_array
 from fastconv.nn.parameters import store_of
-from fastconv.nn.program import Builder
+from fastconv.nn.program import Builder, step_work
 
 # Images between two visits to the fully connected layers: what is kept of them in between is small, and a product of
 # 64 rows runs at full speed.
@@ -114,4 +114,4 @@ def run_whole(store, built, x, out, num_threads):
     """A program for the whole of x."""
     team = threads.team_size(built.work, num_threads)
     prepared = built.refresh(store, team)
-    built.program.run_batch(x, store.parameters, prepared, out, team, threads.WORK_PER_THREAD)
+    built.program.run_batch(x, store.parameters, prepared, out, team, step_work())

@@ -16,6 +16,15 @@ from fastconv._loops import hogwild, linear, pointwise, softmax, sums, transpose
 from fastconv._loops.program import Program, fingerprint
 from fastconv.nn.parameters import LINE, aligned_zeros
 
+# A step shares its work out if there is this many times what a call of its own would need for each thread, 50 us: a
+# program has many steps, and at the end of each a thread that the system has taken away holds up the others.
+CALLS_PER_STEP = 5
+
+
+def step_work():
+    """FLOPs of a step for each thread that works on it."""
+    return CALLS_PER_STEP * threads.WORK_PER_THREAD
+
 
 class Memory:
     """Where values lie: a piece of the arena, in use from step `first` to step `last`, or another base."""
