@@ -15,7 +15,7 @@ from fastconv.nn.program import Builder
 # Images between two visits to the fully connected layers: what is kept of them in between is small, and a product of
 # 64 rows runs at full speed.
 SLAB = 64
-MOST_PROGRAMS = 32
+MOST_PROGRAMS = 16
 
 
 def chain(net):
