@@ -5,9 +5,10 @@ import numpy as np
 
 from fastconv import threads
 from fastconv._loops import im2col as _im2col
-from fastconv.algorithms import choose, explain, prepare_weights
+from fastconv.algorithms import choose, prepare_weights
 from fastconv.arrays import as_array, check_out, check_same_dtype
 from fastconv.blocking import check_blocking
+from fastconv.explanation import explain
 from fastconv.shapes import conv_shape, to_int, window_shape
 
 DTYPES = ("float32", "float64")

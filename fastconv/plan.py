@@ -3,10 +3,11 @@
 import numpy as np
 
 from fastconv import threads
-from fastconv.algorithms import choose, explain, prepare_weights
+from fastconv.algorithms import choose, prepare_weights
 from fastconv.arrays import as_array, check_out
 from fastconv.blocking import check_blocking
 from fastconv.convolution import check_activation, check_bias, to_shape
+from fastconv.explanation import explain
 from fastconv.shapes import conv_shape
 
 

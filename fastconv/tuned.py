@@ -26,7 +26,7 @@ LONGEST = 400  # characters of a key or a name
 def path():
     """Where the file is, or would be."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "fastconv" / "tuned-v1.json"
+    return Path(os.path.expanduser(home)) / "fastconv" / "tuned-v1.json"
 
 
 def key(shape, itemsize, isa):

@@ -3,7 +3,8 @@
 import numpy as np
 
 from fastconv._loops import input_grad
-from fastconv.algorithms import ALGORITHMS, choose, plain_weight_bytes, row_cost
+from fastconv.algorithms import ALGORITHMS, choose, row_cost
+from fastconv.costs import plain_weight_bytes
 from fastconv.nn.activations import ReLU
 from fastconv.nn.layer import Layer, Parameter
 from fastconv.nn.normalisation import BatchNorm2d

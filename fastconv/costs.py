@@ -1,0 +1,171 @@
+"""What the algorithms cost: seconds on a nominal core, by which `auto` compares them, and the forms that a row takes by
+cost. Multiplications, bytes, transforms; called by the rows of fastconv/algorithms.py. Nothing is measured at run time,
+because `auto` must not depend on the machine."""
+
+import math
+from functools import lru_cache
+
+from fastconv._loops import depthwise as _depthwise
+from fastconv._loops import direct as _direct
+from fastconv._loops import direct_rows as _direct_rows
+from fastconv._loops.fft_depthwise import FFT_DEPTHWISE
+from fastconv._loops.kernels import active_isa, tile_sizes
+from fastconv._loops.transformed import FFT
+
+# The nominal core: GFLOP/s of float32 FMAs per ISA, and what moving data takes off, in GB/s: lowering for im2col, by
+# layout, and transposing to channels-last and back. Fitted to the layers of benchmarks/shapes/measured.txt on Zen 4,
+# 2026-11.
+NOMINAL = {"avx512": 118.0, "avx2": 118.0, "sse2": 50.0, "portable": 50.0}
+LOWERED_GBYTES = {"NHWC": 25.0, "NCHW": 10.0}
+TRANSPOSED_GBYTES = 8.0
+PACKED_GBYTES = 5.0
+# "direct": its copies of channels-last rows, and the accumulators below which a tile waits for its own results;
+# "im2col": how much slower a product is whose matrix is lowered by columns. Fitted to the layers of measured.txt,
+# resnet50.txt and mobilenet_v2.txt on Zen 3, 2026-11: of 50 in NHWC, 4 miss the faster of the two by more than 5 %.
+COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 10.0, 1.35
+FEW_CHANNELS = 16  # up to which "direct" runs along channels-first rows: a guess
+# Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products;
+# transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden; preparing them, per float made.
+WINOGRAD_NS, WINOGRAD_PREPARED_NS = 0.1, 0.4
+L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 40.0, 16 << 20
+# "fft": the transforms; the products' share of the nominal speed; transformed weights, which are read once a round,
+# and what preparing them costs, in transforms. Fitted to 15 layers, 5x5 to 31x31, AVX2 on Zen 3, 2026-11.
+TRANSFORM_GFLOPS, SPECTRA_SPEED, SPECTRA_GBYTES, PREPARED_SPECTRA = 35.0, 0.75, 20.0, 2.5
+DEPTHWISE_SPEED = 0.25  # "direct" depthwise, share of the nominal speed: every FMA loads its pixel
+SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
+
+
+def plain_weight_bytes(shape, itemsize):
+    """Bytes of the weight as it comes."""
+    return math.prod(shape.weight_shape) * itemsize
+
+
+def naive_cost(shape, _itemsize):
+    return shape.flops / (SCALAR_GFLOPS * 1e9)
+
+
+def direct_nest(shape):
+    """Vectors along the rows where x and y are channels-first, few channels make little to copy, and rows fill them."""
+    if shape.depthwise:
+        return _depthwise
+    if shape.layout == "NCHW" and shape.C // shape.groups <= FEW_CHANNELS and _filled(shape.Q) >= 0.85:
+        return _direct_rows
+    return _direct
+
+
+def _filled(columns):
+    """The share of the lanes of float32 vectors that so many columns fill."""
+    lanes = tile_sizes(4)[2]
+    return columns / (math.ceil(columns / lanes) * lanes)
+
+
+def _product_seconds(shape, itemsize, least_filters):
+    """The multiplications at full speed, or slower where a group has fewer filters than fill a tile."""
+    idle = max(1.0, least_filters / max(1, shape.K // shape.groups))
+    return shape.flops * idle * itemsize / (4e9 * NOMINAL[active_isa()])
+
+
+def _transposing(shape, itemsize):
+    """Channels-first x and y on their way in and out."""
+    moved = 0 if shape.layout == "NHWC" else math.prod(shape.input_shape) + math.prod(shape.output_shape)
+    return moved * itemsize / (TRANSPOSED_GBYTES * 1e9)
+
+
+def direct_cost(shape, itemsize):
+    if shape.depthwise:  # vectors run over the groups, or along the rows
+        return _product_seconds(shape, itemsize, 1) / DEPTHWISE_SPEED + _transposing(shape, itemsize)
+    nest, (MR, NR, lanes) = direct_nest(shape), tile_sizes(itemsize)
+    copied = nest.copied_bytes(shape.packed, itemsize)
+    if nest is _direct_rows:
+        return _product_seconds(shape, itemsize, 4) / _filled(shape.Q) + copied / (COPIED_GBYTES * 1e9)
+    accumulators = shape.Q / math.ceil(shape.Q / MR) * NR / lanes
+    product = _product_seconds(shape, itemsize, 16) * max(1.0, FULL_TILE / accumulators)
+    if shape.layout == "NHWC":
+        return product + copied / (COPIED_GBYTES * 1e9)
+    return product + (copied + math.prod(shape.output_shape) * itemsize) / (TRANSPOSED_GBYTES * 1e9)
+
+
+def im2col_cost(shape, itemsize):
+    lowered = shape.N * shape.P * shape.Q * shape.C * shape.R * shape.S * itemsize
+    product = _product_seconds(shape, itemsize, 16 if shape.layout == "NHWC" else 8)
+    if shape.layout == "NCHW" and shape.output_shape[2:] + shape.weight_shape[2:] != (*shape.input_shape[2:], 1, 1):
+        product *= COLUMNS  # x is not the matrix as it lies
+    return product + lowered / (LOWERED_GBYTES[shape.layout] * 1e9)
+
+
+def packing_cost(shape, itemsize):
+    return plain_weight_bytes(shape, itemsize) / (PACKED_GBYTES * 1e9)
+
+
+def _winograd_counts(m, shape):
+    """Tiles, products that a tile takes part in, transformed weights."""
+    axes = [results for results, size in ((shape.P, shape.R), (shape.Q, shape.S)) if size == 3]
+    other = shape.P if shape.R == 1 else shape.Q if shape.S == 1 else 1
+    tiles = shape.N * other * math.prod(math.ceil(results / m) for results in axes)
+    products = (m + 2) ** len(axes)
+    return tiles, products, products * shape.C * shape.K / shape.groups
+
+
+def winograd_cost(m, shape, itemsize):
+    """F(m x m, 3 x 3), or along one axis."""
+    tiles, products, weights = _winograd_counts(m, shape)
+    gbytes = MEMORY_GBYTES if weights * itemsize > NOMINAL_L3 else L3_GBYTES
+    return (
+        2 * max(tiles, 4) * weights * itemsize / (4e9 * NOMINAL[active_isa()])
+        + m * WINOGRAD_NS * 1e-9 * tiles * products * (shape.C + shape.K) * itemsize / 4
+        + weights * itemsize / (gbytes * 1e9)
+        + _transposing(shape, itemsize)
+    )
+
+
+def winograd_prepare_cost(m, shape, itemsize):
+    """Transforming the weights."""
+    return _winograd_counts(m, shape)[2] * itemsize / 4 * WINOGRAD_PREPARED_NS * 1e-9
+
+
+def _fft_depthwise(shape):
+    """Whether nothing is summed over channels, and a filter takes half of the largest tile at most."""
+    return shape.groups == shape.C == shape.K and max(shape.R, shape.S) <= max(FFT) // 2
+
+
+def _fft_seconds(tile):
+    """One transform of one tile in float32."""
+    return 5 * tile**2 * math.log2(tile) / (TRANSFORM_GFLOPS * 1e9)
+
+
+def _fft_costs(shape, tile):
+    """(seconds, seconds of preparing, nest) in float32. A filter beyond half a tile is cut into pieces."""
+    C, filters = shape.C, shape.K // shape.groups
+    pieces, tiles = 1, shape.N
+    for size, results in ((shape.R, shape.P), (shape.S, shape.Q)):
+        cut = math.ceil(size / (tile // 2 + 1))
+        pieces *= cut
+        tiles *= math.ceil(results / (tile + 1 - math.ceil(size / cut)))
+    # Complex numbers, and whole strips of filters.
+    matrices = tile * (tile // 2 + 1) * pieces * C * math.ceil(filters / tile_sizes(4)[1]) * tile_sizes(4)[1]
+    transforms = tiles * (pieces * C + shape.K) * _fft_seconds(tile)
+    products = tiles * 8 * matrices / (SPECTRA_SPEED * NOMINAL[active_isa()] * 1e9)
+    read = 8 * matrices / (SPECTRA_GBYTES * 1e9)
+    prepared = PREPARED_SPECTRA * pieces * C * filters * _fft_seconds(tile)
+    return transforms + products + read + _transposing(shape, 4), prepared, FFT[tile]
+
+
+def _fft_depthwise_costs(shape, tile):
+    """The same for a nest that takes a vector of tiles there and back, and copies them unless they are in place."""
+    if max(shape.R, shape.S) > tile:
+        return math.inf, math.inf, None
+    nest, lanes = FFT_DEPTHWISE[tile], tile_sizes(4)[2]
+    copied = 4 * tile**2 / (TRANSPOSED_GBYTES * 1e9)
+    seconds = lanes * nest.vectors(shape.packed, 4) * (2 * _fft_seconds(tile) + copied)
+    return seconds, PREPARED_SPECTRA * shape.K * _fft_seconds(tile), nest
+
+
+@lru_cache(maxsize=1024)
+def _cheapest_fft(shape, _isa):
+    costs = _fft_depthwise_costs if _fft_depthwise(shape) else _fft_costs
+    return min((costs(shape, tile) for tile in FFT), key=lambda plan: plan[0])
+
+
+def fft_plan(shape):
+    """(seconds, seconds of preparing, nest) of the cheapest size of tile."""
+    return _cheapest_fft(shape, active_isa())
