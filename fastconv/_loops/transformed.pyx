@@ -225,7 +225,7 @@ cdef void multiply(const Tiled *p, Py_ssize_t tiles, Py_ssize_t filters, const c
 cdef void leave(const Tiled *p, const Operands *at, Py_ssize_t group, Py_ssize_t first, Py_ssize_t tiles,
                 Py_ssize_t k0, Py_ssize_t filters, const char *m, char *scratch) noexcept nogil:
     """y of `tiles` tiles from `first` on, `m` being the first one's, for one block of K."""
-    cdef Py_ssize_t size = p.kernels.itemsize, i = 0, j, row, tile, tw, rows, cols, neighbours, image, p0, q0, y_row
+    cdef Py_ssize_t size = p.kernels.itemsize, i = 0, j, k, row, tile, tw, rows, cols, neighbours, image, p0, q0, y_row
     cdef Py_ssize_t channel = group * p.g.K + k0, channels = p.g.groups * p.g.K, pixel = channels * size
     cdef const char *bias = NULL if at.bias == NULL else at.bias + channel * size
     cdef char *left = scratch + p.transform.scratch_bytes
@@ -248,11 +248,13 @@ cdef void leave(const Tiled *p, const Operands *at, Py_ssize_t group, Py_ssize_t
             p.transform.output(m + (i + j) * p.m_row, p.m_plane, filters, bias, p.relu, rows, cols,
                                y + j * p.cols * pixel, y_row, pixel, scratch)
         if not p.channels_last_y:
+            # A few planes of y at a time, which may all fall into the same sets of L1.
             cols = min(neighbours * p.cols, p.g.Q - q0)
-            for row in range(rows):
-                p.kernels.pack(filters, cols, left + row * y_row, size, pixel,
-                               at.y + (((image * channels + channel) * p.g.P + p0 + row) * p.g.Q + q0) * size,
-                               p.g.P * p.g.Q * size, cols, 0)
+            for k from 0 <= k < filters by p.kernels.lanes:
+                for row in range(rows):
+                    p.kernels.pack(least(p.kernels.lanes, filters - k), cols, left + row * y_row + k * size, size, pixel,
+                                   at.y + (((image * channels + channel + k) * p.g.P + p0 + row) * p.g.Q + q0) * size,
+                                   p.g.P * p.g.Q * size, cols, 0)
         i += neighbours
     # end: while i
 
