@@ -50,7 +50,7 @@ def test_adjoint(case, layout):
 @by_layout
 def test_the_matrix_times_the_filters_is_the_convolution(case, layout):
     x, weight = (to_layout(whole(shape, i), layout).astype(np.float64) for i, shape in enumerate((case.x, case.weight)))
-    y = fc.conv2d(x, weight, layout=layout, **case.parameters)
+    y = fc.conv2d(x, weight, layout=layout, strict=True, **case.parameters)
     flat = weight.reshape(len(weight), np.prod(weight.shape[1:]))
     pixels = fc.im2col(x, case.weight[2:], layout=layout, **case.parameters) @ flat.T
     np.testing.assert_array_equal(y.ravel() if layout == "NHWC" else np.moveaxis(y, 1, 3).ravel(), pixels.ravel())
