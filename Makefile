@@ -41,7 +41,7 @@ clean:
 	find fastconv -name '*.so' -delete
 
 $(VENV)/library: $(SOURCES) | $(VENV)/made
-	@echo "Compiling and installing fastconv into $(VENV) (a minute on two cores)"
+	@echo "Compiling and installing fastconv into $(VENV) (two to three minutes on two cores)"
 	$(PIP) install .
 	@touch $@
 
