@@ -26,7 +26,7 @@ COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 10.0, 1.35
 FEW_CHANNELS = 16  # up to which "direct" runs along channels-first rows: a guess
 # Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products;
 # transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden; preparing them, per float made.
-WINOGRAD_NS, WINOGRAD_PREPARED_NS = 0.1, 0.4
+WINOGRAD_NS, WINOGRAD_PREPARED_NS = 0.1, 1.2
 L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 40.0, 16 << 20
 # "fft": the transforms; the products' share of the nominal speed; transformed weights, which are read once a round,
 # and what preparing them costs, in transforms. Fitted to 15 layers, 5x5 to 31x31, AVX2 on Zen 3, 2026-11.
