@@ -252,9 +252,9 @@ cdef void leave(const Tiled *p, const Operands *at, Py_ssize_t group, Py_ssize_t
             cols = min(neighbours * p.cols, p.g.Q - q0)
             for k from 0 <= k < filters by p.kernels.lanes:
                 for row in range(rows):
-                    p.kernels.pack(least(p.kernels.lanes, filters - k), cols, left + row * y_row + k * size, size, pixel,
-                                   at.y + (((image * channels + channel + k) * p.g.P + p0 + row) * p.g.Q + q0) * size,
-                                   p.g.P * p.g.Q * size, cols, 0)
+                    y = at.y + (((image * channels + channel + k) * p.g.P + p0 + row) * p.g.Q + q0) * size
+                    p.kernels.pack(least(p.kernels.lanes, filters - k), cols, left + row * y_row + k * size, size,
+                                   pixel, y, p.g.P * p.g.Q * size, cols, 0)
         i += neighbours
     # end: while i
 
