@@ -61,12 +61,13 @@ def build(name, way):
 
     def add(source, stem, sources, *flags):
         objects.append(folder / f"{stem}.o")
-        jobs.append(([*way.compiler, *flags, *way.flags], source, objects[-1], sources))
+        jobs.append(([*way.compiler, *flags], source, objects[-1], sources))
 
     for isa in isa_rows():
         if way.every_shape or isa.architecture in ("FC_ANY", way.architecture):
             for real_bytes in (4, 8):
-                flags = [*kernel_flags(), "-w", *([] if way.every_shape else isa.flags), *macros(isa, real_bytes)]
+                flags = [*kernel_flags(), "-w", *([] if way.every_shape else isa.flags), *macros(isa, real_bytes),
+                         *way.flags]  # fmt: skip
                 add(ROOT / "csrc/kernels.c", f"{isa.name}_f{8 * real_bytes}", KERNEL_SOURCES, *flags)
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", f"-I{ROOT / 'csrc'}", *["-DEVERY_SHAPE"] * way.every_shape]
     if not way.every_shape:  # else driver.c has its own list of rows

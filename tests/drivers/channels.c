@@ -3,13 +3,15 @@
 
 static void try_covariance(idx rows, idx n, int with_ca) {
     begin("covariance: rows=%ld n=%ld ca=%d", (long)rows, (long)n, with_ca);
-    const char *a = numbers(rows * n), *b = numbers(rows * n), *ca = with_ca ? numbers(n) : NULL, *cb = numbers(n);
+    const char *a = numbers(rows * n), *b = numbers(rows * n), *ca = with_ca ? numbers(n) : NULL,
+               *cb = numbers(n);
     char *sum = numbers(n);
     double *expected = untouched(n);
     for (idx c = 0; c < n; c++) {
         expected[c] = get(sum, c);
         for (idx i = 0; i < rows; i++)
-            expected[c] += (get(a, i * n + c) - (ca ? get(ca, c) : 0)) * (get(b, i * n + c) - get(cb, c));
+            expected[c] +=
+                (get(a, i * n + c) - (ca ? get(ca, c) : 0)) * (get(b, i * n + c) - get(cb, c));
     }
     TRY(covariance)(rows, n, a, ca, b, cb, sum);
     same(sum, expected, n, 0);
@@ -31,7 +33,8 @@ static void try_combine(idx rows, idx n, int with_b, int place) {
 /* k + scale * the squares of the window of c. */
 static double denominator(const char *x, idx n, idx size, double scale, double k, idx c) {
     double sum = 0;
-    for (idx j = larger(0, c - size / 2); j < smaller(n, c - size / 2 + size); j++) sum += get(x, j) * get(x, j);
+    for (idx j = larger(0, c - size / 2); j < smaller(n, c - size / 2 + size); j++)
+        sum += get(x, j) * get(x, j);
     return k + scale * sum;
 }
 
@@ -40,7 +43,8 @@ static void try_response_norm(idx n, idx size, int in_place) {
     begin("response_norm: n=%ld size=%ld in_place=%d", (long)n, (long)size, in_place);
     char *x = numbers(n), *y = in_place ? x : poisoned(n), *scratch = poisoned(n + size - 1);
     double *expected = untouched(n);
-    for (idx c = 0; c < n; c++) expected[c] = get(x, c) / pow(denominator(x, n, size, scale, k, c), beta);
+    for (idx c = 0; c < n; c++)
+        expected[c] = get(x, c) / pow(denominator(x, n, size, scale, k, c), beta);
     TRY(response_norm)(n, size, scale, beta, k, x, scratch, y);
     same(y, expected, n, 16 * epsilon());
 }
@@ -65,12 +69,12 @@ static void try_response_norm_grad(idx n, idx size, int in_place) {
 
 void drive_channels(void) {
     for (idx n = 1; n <= 2 * kernels->lanes + 1; n++) {
-        EACH(rows, 0, 1, 5)
+        EACH (rows, 0, 1, 5)
             for (int way = 0; way < 2; way++) {
                 try_covariance(rows, n, way);
                 for (int place = 0; place < 2 + way; place++) try_combine(rows, n, way, place);
             }
-        EACH(size, 1, 2, 5)
+        EACH (size, 1, 2, 5)
             for (int in_place = 0; in_place < 2; in_place++) {
                 try_response_norm(n, size, in_place);
                 try_response_norm_grad(n, size, in_place);

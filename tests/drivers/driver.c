@@ -40,7 +40,8 @@ static const fc_isa *isa_list(int *count) {
 
 const fc_kernels *kernels;
 
-static const char *const placements[] = {"at the end of a page", "at the start of a page", "one byte behind"};
+static const char *const placements[] = {"at the end of a page", "at the start of a page",
+                                         "one byte behind"};
 static int placement;
 static char what[256];
 static char *buffers[MOST_BUFFERS];
@@ -53,7 +54,8 @@ static void fail(const char *format, ...) __attribute__((format(printf, 1, 2), n
 static void fail(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "%s f%d, memory %s, %s: ", kernels->isa, (int)kernels->itemsize * 8, placements[placement], what);
+    fprintf(stderr, "%s f%d, memory %s, %s: ", kernels->isa, (int)kernels->itemsize * 8,
+            placements[placement], what);
     vfprintf(stderr, format, arguments);
     fprintf(stderr, "\n");
     _exit(1);
@@ -78,11 +80,13 @@ void begin(const char *format, ...) {
 
 static char *place(idx size, idx misaligned) {
     const size_t page = sysconf(_SC_PAGESIZE);
-    if (buffers_used == MOST_BUFFERS || size + page > BUFFER_BYTES) fail("too much memory: %ld bytes", (long)size);
+    if (buffers_used == MOST_BUFFERS || size + page > BUFFER_BYTES)
+        fail("too much memory: %ld bytes", (long)size);
     char **buffer = &buffers[buffers_used++];
     if (!*buffer) {
         char *map = mmap(NULL, BUFFER_BYTES + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (map == MAP_FAILED || mprotect(map + page, BUFFER_BYTES, PROT_READ | PROT_WRITE)) fail("no memory");
+        if (map == MAP_FAILED || mprotect(map + page, BUFFER_BYTES, PROT_READ | PROT_WRITE))
+            fail("no memory");
         *buffer = map + page;
     }
     return placement == 0 ? *buffer + BUFFER_BYTES - size : *buffer + (placement == 2) * misaligned;
@@ -119,7 +123,8 @@ static int is_poison(const void *p, idx i) {
 char *poisoned(idx count) {
     char *p = place(bytes(count), 1);
     for (idx i = 0; i < count; i++)
-        memcpy(p + bytes(i), kernels->itemsize == 8 ? (const void *)&poison_f64 : &poison_f32, kernels->itemsize);
+        memcpy(p + bytes(i), kernels->itemsize == 8 ? (const void *)&poison_f64 : &poison_f32,
+               kernels->itemsize);
     return p;
 }
 
@@ -148,8 +153,8 @@ void same(const void *got, const double *expected, idx count, double bound) {
     for (idx i = 0; i < count; i++) {
         if (expected[i] == ANYTHING) continue;
         if (isnan(expected[i]) ? !is_poison(got, i) : !(fabs(get(got, i) - expected[i]) <= bound))
-            fail("element %ld of %ld is %.17g, expected %.17g within %g", (long)i, (long)count, get(got, i),
-                 expected[i], bound);
+            fail("element %ld of %ld is %.17g, expected %.17g within %g", (long)i, (long)count,
+                 get(got, i), expected[i], bound);
     }
 }
 
@@ -172,7 +177,8 @@ int main(void) {
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
     int count, ran = 0;
     const fc_isa *rows = isa_list(&count);
-    sigaction(SIGSEGV, &action, NULL), sigaction(SIGBUS, &action, NULL), sigaction(SIGILL, &action, NULL);
+    sigaction(SIGSEGV, &action, NULL), sigaction(SIGBUS, &action, NULL),
+        sigaction(SIGILL, &action, NULL);
     for (int row = 0; row < count; row++) {
         if (!rows[row].usable) {
             printf("%s: not run, this machine cannot\n", rows[row].name);
@@ -191,6 +197,7 @@ int main(void) {
             ran++;
         }
         printf("%s: every kernel tried, f32 and f64\n", rows[row].name);
+        fflush(stdout);
     }
     return ran == 0;
 }

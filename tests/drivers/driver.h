@@ -44,14 +44,17 @@ static inline double rectified(double v) { return v > 0 ? v : 0; }
 static inline idx bytes(idx elements) { return elements * kernels->itemsize; }
 
 /* for (each of a list of sizes) */
-#define EACH(name, ...)                                                                                 \
-    for (idx name##_list[] = {__VA_ARGS__}, name##_at = 0, name;                                        \
-         name##_at < (idx)(sizeof name##_list / sizeof *name##_list) && (name = name##_list[name##_at], 1); \
+#define EACH(name, ...)                                                 \
+    for (idx name##_list[] = {__VA_ARGS__}, name##_at = 0, name;        \
+         name##_at < (idx)(sizeof name##_list / sizeof *name##_list) && \
+         (name = name##_list[name##_at], 1);                            \
          name##_at++)
 
 /* The drivers, each in the file of its name. */
-#define DRIVERS(X) X(tile) X(pack) X(vector) X(lower) X(depthwise) X(split) X(transforms) X(elementwise) X(channels) \
-    X(pool) X(probe)
+/* clang-format off */
+#define DRIVERS(X) \
+    X(tile) X(pack) X(vector) X(lower) X(depthwise) X(split) X(transforms) X(elementwise) X(channels) X(pool) X(probe)
+/* clang-format on */
 #define DECLARE(name) void drive_##name(void);
 DRIVERS(DECLARE)
 #undef DECLARE

@@ -59,7 +59,8 @@ static void try_dropout(idx n, double p, int in_place) {
     char *x = numbers(n), *y = in_place ? x : poisoned(n);
     double *expected = untouched(n);
     for (idx i = 0; i < n; i++) {
-        const uint64_t hash = mixed(mixed(mixed(mixed(seed + golden) + step) + image) + (uint64_t)i * golden);
+        const uint64_t hash =
+            mixed(mixed(mixed(mixed(seed + golden) + step) + image) + (uint64_t)i * golden);
         expected[i] = (double)(hash >> 32) < p * 0x1p32 ? 0 : get(x, i) / (1 - p);
     }
     TRY(dropout)(n, seed, step, image, p, x, y);

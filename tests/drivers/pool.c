@@ -8,7 +8,11 @@ typedef struct {
 } pool;
 
 static pool begin_pool(const char *name, idx pixels, idx channels, idx taps) {
-    pool p = {.pixels = pixels, .channels = channels, .taps = taps, .x_step = channels + 1, .y_step = channels + 2};
+    pool p = {.pixels = pixels,
+              .channels = channels,
+              .taps = taps,
+              .x_step = channels + 1,
+              .y_step = channels + 2};
     begin("%s: pixels=%ld channels=%ld taps=%ld", name, (long)pixels, (long)channels, (long)taps);
     p.x_count = (taps - 1 + pixels - 1) * p.x_step + channels;
     p.y_count = pixels * p.y_step - 2;
@@ -17,7 +21,9 @@ static pool begin_pool(const char *name, idx pixels, idx channels, idx taps) {
     return p;
 }
 
-static double x_at(const pool *p, idx i, idx t, idx c) { return get(p->x + p->tap[t], i * p->x_step + c); }
+static double x_at(const pool *p, idx i, idx t, idx c) {
+    return get(p->x + p->tap[t], i * p->x_step + c);
+}
 
 static idx taken(const pool *p, idx i, idx c) {
     idx best = 0;
@@ -65,16 +71,18 @@ static void try_grad(int max, idx pixels, idx channels, idx taps) {
                 *to += !max ? g / (double)count : t == taken(&p, i, c) ? g : 0;
             }
     if (max)
-        TRY(max_pool_grad)(pixels, channels, taps, p.tap, p.x, bytes(p.x_step), p.y, bytes(p.y_step), dx);
+        TRY(max_pool_grad)(pixels, channels, taps, p.tap, p.x, bytes(p.x_step), p.y, bytes(p.y_step),
+                           dx);
     else
-        TRY(mean_pool_grad)(pixels, channels, taps, p.tap, p.y, bytes(p.y_step), count, dx, bytes(p.x_step));
+        TRY(mean_pool_grad)(pixels, channels, taps, p.tap, p.y, bytes(p.y_step), count, dx,
+                            bytes(p.x_step));
     same(dx, expected, p.x_count, 0);
 }
 
 void drive_pool(void) {
     for (idx channels = 1; channels <= 2 * kernels->lanes + 1; channels++)
-        EACH(pixels, 1, 3)
-            EACH(taps, 1, 2, 9)
+        EACH (pixels, 1, 3)
+            EACH (taps, 1, 2, 9)
                 for (int max = 0; max < 2; max++) {
                     try_forward(max, pixels, channels, taps);
                     try_grad(max, pixels, channels, taps);

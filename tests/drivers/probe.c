@@ -10,14 +10,15 @@ static void expect(double got, double expected, double bound) {
 }
 
 void drive_probe(void) {
-    EACH(n, 0, 1, 8 * kernels->lanes - 1, 8 * kernels->lanes, 8 * kernels->lanes + 1, 20 * kernels->lanes + 3) {
+    EACH (n, 0, 1, 8 * kernels->lanes - 1, 8 * kernels->lanes, 8 * kernels->lanes + 1,
+          20 * kernels->lanes + 3) {
         begin("read_sum: n=%ld", (long)n);
         const char *p = numbers(n);
         double sum = 0;
         for (idx i = 0; i < n; i++) sum += get(p, i);
         expect(TRY(read_sum)(p, bytes(n)), sum, 0);
     }
-    EACH(steps, 0, 1, 7) {
+    EACH (steps, 0, 1, 7) {
         begin("fma_chain: steps=%ld", (long)steps);
         double sum = 0;
         for (int chain = 0; chain < 12; chain++) {

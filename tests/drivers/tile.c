@@ -12,9 +12,10 @@ static void try_tile(int taps_in_b, idx m, idx v, idx n, idx k, idx taps, int by
     const idx a_block = by_columns ? depth * a_col : m * a_row, a_blocks = taps_in_b ? 1 : taps;
     const idx b_row = v * lanes + 1, b_block = k * b_row, c_row = n + 2;
     begin("%s: m=%ld v=%ld n=%ld k=%ld taps=%ld by_columns=%d alpha=%g beta=%g bias=%d relu=%d",
-          taps_in_b ? "row_tile" : "tile", (long)m, (long)v, (long)n, (long)k, (long)taps, by_columns, store.alpha,
-          store.beta, biased, store.relu);
-    const char *a = numbers(larger(0, a_blocks * a_block - 2)), *b = numbers(larger(0, taps * b_block - 1));
+          taps_in_b ? "row_tile" : "tile", (long)m, (long)v, (long)n, (long)k, (long)taps, by_columns,
+          store.alpha, store.beta, biased, store.relu);
+    const char *a = numbers(larger(0, a_blocks * a_block - 2)),
+               *b = numbers(larger(0, taps * b_block - 1));
     char *c = poisoned(m * c_row - 2);
     double *expected = untouched(m * c_row - 2);
     idx *tap = offsets(taps);
@@ -28,7 +29,8 @@ static void try_tile(int taps_in_b, idx m, idx v, idx n, idx k, idx taps, int by
                 for (idx l = 0; l < k; l++) {
                     const idx a_at = i * a_row + (taps_in_b ? t * k + l : l) * a_col;
                     const idx b_at = (taps_in_b ? l : t * k + l) * b_row + j;
-                    sum += get(a + (taps_in_b ? 0 : tap[t]), a_at) * get(b + (taps_in_b ? tap[t] : 0), b_at);
+                    sum += get(a + (taps_in_b ? 0 : tap[t]), a_at) *
+                           get(b + (taps_in_b ? tap[t] : 0), b_at);
                 }
             sum *= store.alpha;
             if (store.beta != 0) {
@@ -41,8 +43,8 @@ static void try_tile(int taps_in_b, idx m, idx v, idx n, idx k, idx taps, int by
         TRY(row_tile[v - 1][m - 1])(taps, tap, k, a, bytes(a_row), bytes(a_col), b, bytes(b_row), 64, c,
                                     bytes(c_row), n, &store);
     else
-        TRY(tile[v - 1][m - 1])(taps, tap, k, a, bytes(a_row), bytes(a_col), b, bytes(b_row), 64, c, bytes(c_row),
-                                n, &store);
+        TRY(tile[v - 1][m - 1])(taps, tap, k, a, bytes(a_row), bytes(a_col), b, bytes(b_row), 64, c,
+                                bytes(c_row), n, &store);
     same(c, expected, m * c_row - 2, 0);
 }
 
@@ -57,7 +59,7 @@ void drive_tile(void) {
     const idx lanes = kernels->lanes;
     for (idx m = 1; m <= kernels->MR; m++)
         for (idx v = 1; v <= kernels->NV; v++)
-            EACH(n, (v - 1) * lanes + 1, v * lanes - 1, v * lanes)
+            EACH (n, (v - 1) * lanes + 1, v * lanes - 1, v * lanes)
                 for (int s = 0; s < 4; s++)
                     for (int way = 0; way < 5; way++)
                         for (int kind = 0; kind < 4; kind++) {

@@ -47,12 +47,13 @@ static void try_scale(idx n, double beta) {
 
 void drive_vector(void) {
     const idx lanes = kernels->lanes;
-    EACH(m, 1, 2, 3, 4, 5)
-        EACH(n, 1, 2, 3, 4, 7)
-            EACH(k, 1, lanes - 1, lanes, lanes + 1, 3 * lanes + 2)
+    EACH (m, 1, 2, 3, 4, 5)
+        EACH (n, 1, 2, 3, 4, 7)
+            EACH (k, 1, lanes - 1, lanes, lanes + 1, 3 * lanes + 2)
                 try_dot(m, n, k, m % 2 ? 1 : -2, n % 2 ? 0 : 3);
-    EACH(k, 1, 7, 8, 9, 19)
-        EACH(n, 1, lanes - 1, lanes, lanes + 1, 3 * lanes + 2)
-            EACH(a_col, 0, 1, 3) try_axpy(k, n, k % 2 ? 1 : -2, a_col);
-    EACH(n, 0, 1, lanes, 2 * lanes + 3) EACH(beta, 0, -3) try_scale(n, (double)beta);
+    EACH (k, 1, 7, 8, 9, 19)
+        EACH (n, 1, lanes - 1, lanes, lanes + 1, 3 * lanes + 2)
+            EACH (a_col, 0, 1, 3) try_axpy(k, n, k % 2 ? 1 : -2, a_col);
+    EACH (n, 0, 1, lanes, 2 * lanes + 3)
+        EACH (beta, 0, -3) try_scale(n, (double)beta);
 }
