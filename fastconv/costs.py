@@ -8,6 +8,7 @@ from functools import lru_cache
 from fastconv._loops import depthwise as _depthwise
 from fastconv._loops import direct as _direct
 from fastconv._loops import direct_rows as _direct_rows
+from fastconv._loops import im2col as _im2col
 from fastconv._loops.fft_depthwise import FFT_DEPTHWISE
 from fastconv._loops.kernels import active_isa, tile_sizes
 from fastconv._loops.transformed import FFT
@@ -88,9 +89,11 @@ def direct_cost(shape, itemsize):
 def im2col_cost(shape, itemsize):
     lowered = shape.N * shape.P * shape.Q * shape.C * shape.R * shape.S * itemsize
     product = _product_seconds(shape, itemsize, 16 if shape.layout == "NHWC" else 8)
-    if shape.layout == "NCHW" and shape.output_shape[2:] + shape.weight_shape[2:] != (*shape.input_shape[2:], 1, 1):
-        product *= COLUMNS  # x is not the matrix as it lies
-    return product + lowered / (LOWERED_GBYTES[shape.layout] * 1e9)
+    if shape.output_shape[2:] + shape.weight_shape[2:] == (*shape.input_shape[2:], 1, 1):
+        return product + lowered / (LOWERED_GBYTES[shape.layout] * 1e9)  # x is the matrix as it lies
+    if shape.layout == "NCHW" and not _im2col.transposes(shape.packed, itemsize):
+        return product * COLUMNS + lowered / (LOWERED_GBYTES["NCHW"] * 1e9)
+    return product + lowered / (LOWERED_GBYTES["NHWC"] * 1e9) + _transposing(shape, itemsize)
 
 
 def packing_cost(shape, itemsize):
