@@ -35,9 +35,11 @@ def conv2d_weight_grad(x, grad, kernel_size, *, stride=1, padding=0, dilation=1,
         dw[k,c,r,s] = sum_{n,p,q} grad[n,k,p,q] * x[n, c, p*stride_h - pad_top + r*dilation_h, ...]
 
     in the weight's layout. grad has the shape of the output before the activation; kernel_size is an integer or
-    (R, S). algorithm: "auto" or "direct", a product whose sum runs over the pixels; it has no blocks to set. Padding is
-    multiplied as zeros, so where grad holds Inf or NaN, taps that meet padding get NaN too. The other parameters and
-    the errors are conv2d's."""
+    (R, S). algorithm: "auto"; "direct", a product whose sum runs over the pixels; or for 3x3 filters with stride 1
+    "winograd4x4", F(3x3, 4x4) after Lavin and Gray (2016), which multiplies 4 times less and which strict=True
+    excludes. Neither has blocks to set. Padding is multiplied as zeros, so where grad holds Inf or NaN, taps that meet
+    padding get NaN too; "winograd4x4" makes NaN of all taps of a channel or filter that holds one. The other parameters
+    and the errors are conv2d's."""
     x, grad = _pair_of_arrays("x", x, "grad", grad)
     shape = _weight_grad_shape(x, grad, to_counts(kernel_size, "kernel_size", 1), stride, padding, dilation, groups,
                                layout)  # fmt: skip
@@ -146,7 +148,7 @@ def _pixels(array, pixels, layout):
 
 def _weight_gradient(shape, x, grad, algorithm, strict, blocking, out, num_threads):
     check_blocking(blocking)
-    row = choose_weight_grad(algorithm, strict)
+    way = choose_weight_grad(shape, x.itemsize, algorithm, strict)
     if blocking is not None:
         raise ValueError("blocking was given, but a weight gradient has no blocks to set")
     team = threads.team_size(shape.flops, num_threads)
@@ -157,7 +159,7 @@ def _weight_gradient(shape, x, grad, algorithm, strict, blocking, out, num_threa
     if grad.size == 0:
         out[...] = 0
     elif out.size:
-        row.weight_grad.compiled(shape.packed, x.itemsize, x.strides, grad.strides).run(x, grad, None, out, team)
+        way.nest.compiled(shape.packed, x.itemsize, x.strides, grad.strides).run(x, grad, None, out, team)
     return out
 
 

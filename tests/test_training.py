@@ -8,9 +8,10 @@ from networks import COUPLED, NETWORKS, network
 
 import fastconv as fc
 from fastconv import nn, train
-from fastconv._loops import hogwild
+from fastconv._loops import hogwild, weight_grad, winograd_grad
 from fastconv.nn.parameters import store_of
 from fastconv.nn.program import packed_strides
+from fastconv.shapes import conv_shape
 
 WAYS = [("private", "sync"), ("locked", "sync"), ("atomic", "sync"), ("hogwild", "sync"), ("locked", "async"),
         ("atomic", "async"), ("hogwild", "async")]  # fmt: skip
@@ -175,10 +176,12 @@ def test_hogwild_keeps_one_gradient():
     session = Session(built.program, parameters, "hogwild", False, False, 4)
     assert session.gradient_bytes == parameters.nbytes
     assert built.program.panel_bytes <= 256 << 10
-    shape, item = net[0].conv_shape((64, 8, 8)), 4
-    strides = [packed_strides(1, size, item) for size in ((64, 8, 8), (512, 8, 8))]
-    scratch, shared = hogwild.weight_gradient(shape.packed, item, *strides).workspace_bytes
-    assert scratch < 1 << 20 and shared == 0
+    for channels, filters, size in ((64, 512, 8), (64, 64, 224), (64, 128, 112), (128, 128, 112), (512, 512, 28)):
+        shape = conv_shape((1, size, size, channels), (filters, 3, 3, channels), padding=1, layout="NHWC")
+        form = shape.packed, 4, *(packed_strides(1, (n, size, size), 4) for n in (channels, filters)), hogwild.to_sink
+        scratch, shared = weight_grad.compiled(*form).workspace_bytes
+        assert scratch < 1 << 20 and shared == 0
+        assert winograd_grad.waiting(*form) <= 1 << 20
     private = Session(job.program(1, False).program, parameters, "private", False, False, 4)
     assert private.gradient_bytes == 5 * parameters.nbytes
 
