@@ -2,6 +2,8 @@
 #   make demo      build, install, run benchmarks/demo.py: pictures, tables and charts in out/
 #   make test      build, install, run the tests (PYTEST="-k gemm -x" passes options on)
 #   make lint      ruff, cython-lint, clang-format
+#   make sanitize  the kernels and nests under the sanitizers, and valgrind (clang, libomp-dev, valgrind; 15 minutes)
+#   make other-cpus  on emulated CPUs (qemu-user, gcc-aarch64-linux-gnu; 10 minutes)
 #   make package   sdist and wheel in dist/, each installed and tried in a fresh environment
 #   make clean     remove all that make made
 
@@ -16,7 +18,7 @@ CODE := fastconv tests benchmarks examples tools setup.py
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test lint package clean
+.PHONY: demo test lint sanitize other-cpus package clean
 
 demo: $(VENV)/library $(VENV)/extra-bench
 	$(BIN)/python benchmarks/demo.py --out out
@@ -30,7 +32,17 @@ lint: $(VENV)/extra-dev
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastconv
-	$(BIN)/clang-format --dry-run -Werror $$(find csrc -name '*.[ch]')
+	$(BIN)/clang-format --dry-run -Werror $$(find csrc tests/drivers -name '*.[ch]')
+
+# valgrind knows no AVX-512. Its suppressions are CPython's own.
+sanitize: $(VENV)/library $(VENV)/extra-test
+	$(BIN)/python tests/run_drivers.py native sanitized
+	$(BIN)/python tools/thread_sanitizer.py
+	cd tests && FASTCONV_ISA=avx2 PYTHONMALLOC=malloc OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=1 \
+	valgrind --error-exitcode=9 --suppressions=valgrind-python.supp ../$(BIN)/python tour.py
+
+other-cpus: $(VENV)/library $(VENV)/extra-test
+	$(BIN)/python tools/other_cpus.py
 
 package: $(VENV)/extra-dev
 	$(BIN)/python tools/package.py

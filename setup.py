@@ -28,7 +28,7 @@ KERNEL_FLAGS = [*FLAGS, "-ffp-contract=fast", "-fno-math-errno"]
 GLUE_FLAGS = [*FLAGS, "-Wno-unused-function", "-Wno-unknown-pragmas"]
 STRIP = [] if DEBUG or sys.platform == "darwin" else ["-Wl,--strip-all"]
 OPENMP_FLAGS = [["-fopenmp"]] + ([["-Xpreprocessor", "-fopenmp", "-lomp"]] if sys.platform == "darwin" else [])
-IS_X86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
+ARCHITECTURES = {"x86_64": "FC_X86", "amd64": "FC_X86", "i686": "FC_X86", "aarch64": "FC_ARM", "arm64": "FC_ARM"}
 DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
 # What Cython makes of NumPy's declarations compiles with the headers of the same NumPy only.
 CYTHON = {"build_dir": f"build/numpy-{numpy.__version__}", "language_level": 3, "compiler_directives": DIRECTIVES}
@@ -58,7 +58,8 @@ def isa_rows():
     """(name, vector bytes, MR, NV, flags) of the rows of csrc/isa.def for this architecture."""
     row = r'^FC_ISA\((\w+),\s*(\w+),.*?,\s*(\d+),\s*(\d+),\s*(\d+),\s*"(.*)"\)$'
     rows = re.findall(row, Path("csrc/isa.def").read_text(), re.M)
-    return [(name, *tile, flags.split()) for name, where, *tile, flags in rows if where == "FC_ANY" or IS_X86]
+    here = ("FC_ANY", ARCHITECTURES.get(platform.machine().lower()))
+    return [(name, *tile, flags.split()) for name, where, *tile, flags in rows if where in here]
 
 
 class Build(build_ext):

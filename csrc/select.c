@@ -34,6 +34,11 @@ static int cpu_has_avx512(void) {
 #else
 #define FC_X86(...)
 #endif
+#if defined(__aarch64__)
+#define FC_ARM(...) __VA_ARGS__
+#else
+#define FC_ARM(...)
+#endif
 #define FC_ANY(...) __VA_ARGS__
 
 #define FC_ISA(name, arch, test, bytes, mr, nv, flags) \

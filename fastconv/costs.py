@@ -15,8 +15,8 @@ from fastconv._loops.transformed import FFT
 
 # The nominal core: GFLOP/s of float32 FMAs per ISA, and what moving data takes off, in GB/s: lowering for im2col, by
 # layout, and transposing to channels-last and back. Fitted to the layers of benchmarks/shapes/measured.txt on Zen 4,
-# 2026-11.
-NOMINAL = {"avx512": 118.0, "avx2": 118.0, "sse2": 50.0, "portable": 50.0}
+# 2026-11; NEON is a Neoverse N1's clock times its pipes, not timed.
+NOMINAL = {"avx512": 118.0, "avx2": 118.0, "sse2": 50.0, "neon": 50.0, "portable": 50.0}
 LOWERED_GBYTES = {"NHWC": 25.0, "NCHW": 10.0}
 TRANSPOSED_GBYTES = 8.0
 PACKED_GBYTES = 5.0

@@ -2,56 +2,54 @@
 MR * NV fused multiply-adds (multiplies and adds without FMA) and touches the stack nowhere. A lost `unroll` pragma or
 an innocent edit of csrc/kernels/tile.c would cost half the speed and no other test would see it."""
 
-import ast
 import itertools
-import os
 import platform
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
-from support import ROOT
+from kernel_builds import ROOT, isa_rows, kernel_flags, macros
 
-COMPILER = shutil.which("gcc") or shutil.which("cc")
-IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
-ROW = re.compile(r'^FC_ISA\((\w+),\s*(\w+),.*?,\s*(\d+),\s*(\d+),\s*(\d+),\s*"(.*)"\)$', re.M)
 # portable has more accumulators than SSE2 registers, by choice: csrc/isa.def says so.
-TILES = {name: row for name, *row in ROW.findall((ROOT / "csrc/isa.def").read_text()) if name != "portable"}
+TILES = [row for row in isa_rows() if row.name != "portable"]
+COMPILERS = {"FC_X86": ("x86_64", "x86_64-linux-gnu-gcc"), "FC_ARM": ("aarch64", "aarch64-linux-gnu-gcc")}
+# What an instruction that multiplies, one that touches the stack, one that stores and one that jumps looks like.
+PATTERNS = {
+    "FC_X86": (r"{x86}p{suffix}\b", r"\(%rsp", r"\w+\s+%[xyz]mm\d+,.*\(.*\)$", r"j\w+\s+(\.L\w+)$"),
+    "FC_ARM": (r"fmla\s.*\.\d{suffix}", r"\[sp", r"st\w+\s", r"(?:b\.?\w+|cbn?z\s+\w+,)\s*(\.L\w+)$"),
+}
 
-pytestmark = pytest.mark.skipif(not COMPILER or not IS_X86, reason="needs a C compiler for x86-64")
 
-
-def kernel_flags():
-    """KERNEL_FLAGS of setup.py, from its own assignments."""
-    values = {"os": os, "sys": sys}
-    for node in ast.parse((ROOT / "setup.py").read_text()).body:
-        if isinstance(node, ast.Assign) and node.targets[0].id in ("DEBUG", "FLAGS", "KERNEL_FLAGS"):
-            exec(compile(ast.Module([node], []), "setup.py", "exec"), values)
-    return values["KERNEL_FLAGS"]
+def compiler(architecture):
+    """The compiler for that architecture, or None."""
+    machine, cross = COMPILERS[architecture]
+    here = platform.machine().lower() in (machine, {"x86_64": "amd64", "aarch64": "arm64"}[machine])
+    return shutil.which("gcc") or shutil.which("cc") if here else shutil.which(cross)
 
 
 def assembly(folder, isa, real_bytes):
-    """The compiler's output for one ISA and dtype, with the flags of setup.py."""
-    _, vector_bytes, mr, nv, flags = TILES[isa]
-    macros = {"FC_ISA_NAME": isa, "FC_VECTOR_BYTES": vector_bytes, "FC_MR": mr, "FC_NV": nv,
-              "FC_REAL_BYTES": real_bytes}  # fmt: skip
-    target = folder / "kernels.s"
-    command = [COMPILER, *kernel_flags(), *flags.split(), *(f"-D{k}={v}" for k, v in macros.items()),
-               "-S", str(ROOT / "csrc/kernels.c"), "-o", str(target)]  # fmt: skip
+    """The compiler's output for the tiles of one ISA and dtype, with the flags of setup.py: csrc/kernels.c without its
+    other kernels, which take ten times as long."""
+    begin, _, rest = (ROOT / "csrc/kernels.c").read_text().partition('#include "kernels/tile.c"')
+    assert rest
+    source, target = folder / "tiles.c", folder / "tiles.s"
+    tables = "const fc_kernels table = {.tile = TILE_TABLE, .row_tile = ROW_TILE_TABLE};"
+    source.write_text(f'{begin}#include "kernels/tile.c"\n{tables}\n')
+    command = [compiler(isa.architecture), *kernel_flags(), *isa.flags, *macros(isa, real_bytes),
+               f"-I{ROOT / 'csrc'}", "-S", str(source), "-o", str(target)]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     return target.read_text()
 
 
-def loops(text, function):
+def loops(text, function, jumps):
     """The instructions of each innermost loop of a function: from a label to the jump back to it."""
     body = re.search(rf"^{function}:\n(.*?)^\t\.size\t{function}", text, re.M | re.S).group(1)
     lines = [line.strip() for line in body.splitlines()]
     labels = {line[:-1]: i for i, line in enumerate(lines) if re.fullmatch(r"\.L\w+:", line)}
     found = []
     for i, line in enumerate(lines):
-        jump = re.match(r"j\w+\s+(\.L\w+)$", line)
+        jump = re.match(jumps, line)
         if jump and labels.get(jump.group(1), i) < i:
             inside = lines[labels[jump.group(1)] + 1 : i]
             if not any(re.fullmatch(r"\.L\w+:", other) for other in inside):
@@ -59,20 +57,22 @@ def loops(text, function):
     return found
 
 
-@pytest.mark.parametrize("isa", TILES)
+@pytest.mark.parametrize("isa", TILES, ids=lambda isa: isa.name)
 @pytest.mark.parametrize("real_bytes", [4, 8], ids=["f32", "f64"])
 def test_the_loop_over_k_lives_in_registers(isa, real_bytes, tmp_path):
     """For every row and vector count of the tile: nests balance their rows over all of them."""
-    _, _, mr, nv, flags = TILES[isa]
-    suffix = "s" if real_bytes == 4 else "d"
-    multiply = rf"vfm\w+p{suffix}\b" if "fma" in flags else rf"v?mulp{suffix}\b"
+    if compiler(isa.architecture) is None:
+        pytest.skip(f"needs a C compiler for {isa.architecture}")
+    multiply, stack, store, jump = PATTERNS[isa.architecture]
+    x86 = r"vfm\w+" if "-mfma" in isa.flags else "v?mul"
+    multiply = multiply.format(suffix="s" if real_bytes == 4 else "d", x86=x86)
     text = assembly(tmp_path, isa, real_bytes)
-    for kind, rows, vectors in itertools.product(("tile", "row_tile"), range(1, int(mr) + 1), range(1, int(nv) + 1)):
+    for kind, rows, vectors in itertools.product(("tile", "row_tile"), range(1, isa.MR + 1), range(1, isa.NV + 1)):
         tile = f"{kind}_{rows}_{vectors}"
-        found = loops(text, tile)
+        found = loops(text, tile, jump)
         assert found, tile
         loop = max(found, key=lambda lines: sum(bool(re.match(multiply, line)) for line in lines))
         assert sum(bool(re.match(multiply, line)) for line in loop) == rows * vectors, tile
-        assert not [line for line in loop if "(%rsp" in line], tile
-        assert not [line for line in loop if re.match(r"\w+\s+%[xyz]mm\d+,.*\(.*\)$", line)], tile  # stores
-        assert not [line for line in loop if line.startswith("call")], tile
+        assert not [line for line in loop if re.search(stack, line)], tile
+        assert not [line for line in loop if re.match(store, line)], tile
+        assert not [line for line in loop if re.match(r"call|bl\b", line)], tile

@@ -70,8 +70,7 @@ static void depthwise(intptr_t pixels, intptr_t channels, intptr_t taps, const i
     for (intptr_t c = 0; c < channels; c += LANES) {
         const intptr_t lanes = channels - c < LANES ? channels - c : LANES,
                        at = c * (intptr_t)sizeof(real);
-        const char *b = (const char *)bias + at;
-        const vec start = !bias ? (vec){0} : lanes == LANES ? load(b) : load_n(b, lanes);
+        const vec start = bias ? load_upto((const char *)bias + at, lanes) : (vec){0};
         const char *from = (const char *)x + at, *wc = (const char *)w + at;
         char *to = (char *)y + at;
         if (lanes == LANES)

@@ -28,4 +28,5 @@ cdef struct Sink:
 
 cdef size_t locks_bytes
 cdef Mode mode_of(str name) except *
+cdef void read_shared(const Shared *vector, Py_ssize_t n, char *copy) noexcept nogil
 cdef void deliver(const Sink *sink, Py_ssize_t first, Py_ssize_t n, char *gradient) noexcept nogil

@@ -162,6 +162,17 @@ cdef void deliver(const Sink *sink, Py_ssize_t first, Py_ssize_t n, char *gradie
         deliver_typed[double](sink, first, n, <double *>gradient)
 
 
+cdef void read_shared(const Shared *vector, Py_ssize_t n, char *copy) noexcept nogil:
+    """A copy of n elements, each as it was before another thread's add or after it: what kernels may read."""
+    cdef Py_ssize_t i
+    if vector.itemsize == sizeof(float):
+        for i in range(n):
+            (<float *>copy)[i] = load(<float *>vector.vector + i)
+    else:
+        for i in range(n):
+            (<double *>copy)[i] = load(<double *>vector.vector + i)
+
+
 cdef void deliver_panel(const fc_kernels *kernels, const char *panel, Py_ssize_t panel_row, char *target,
                         Py_ssize_t target_row, Py_ssize_t rows, Py_ssize_t count, const void *to) noexcept nogil:
     """deliver, for the nest of weight gradients, whose operand `bias` is the sink."""

@@ -8,8 +8,8 @@ go where `accumulation` says. Called by fastconv/train.py.
 
 so the sum is one chain of adds in the order of images whatever the number of threads. The other ways (hogwild.pyx)
 share one vector. With update="async" the vector that threads share is that of the parameters, and each image is a step
-of descent; the nests read parameters with plain loads while other threads store them, a race that Hogwild admits: an
-element is read as it was before an update or after it."""
+of descent. Kernels read with plain loads, which may not race, so a thread copies the parameters before each image, as
+they are while others store them: an element is that before an update or after it."""
 from cython cimport floating
 from cython.parallel cimport parallel, prange
 from libc.stdint cimport int64_t, uint64_t
@@ -18,7 +18,7 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from fastconv._loops.cut cimport ceil_div, least
-from fastconv._loops.hogwild cimport Shared, fc_lock, locks_bytes, mode_of
+from fastconv._loops.hogwild cimport Shared, fc_lock, locks_bytes, mode_of, read_shared
 from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp, fc_thread_id
 from fastconv._loops.program cimport GRADIENTS, INPUT, LABELS, LOSSES, OUTPUT, PARAMETERS, PREPARED, Frame, Program
 from fastconv._loops.scratch cimport Block, allocate
@@ -42,7 +42,7 @@ cdef class Session:
     cdef Program program
     cdef int team
     cdef Py_ssize_t n, itemsize, wave
-    cdef Block frame_memory, frame_list, locks, copies, velocities, total
+    cdef Block frame_memory, frame_list, locks, copies, velocities, total, own_parameters
     cdef Frame *frames
     cdef cnp.ndarray parameters
     cdef bint shares
@@ -65,6 +65,7 @@ cdef class Session:
         self.wave = team * max(1, WAVE_BYTES // (team * vector_bytes))
         self.copies = zeros(self.wave * vector_bytes) if accumulation == "private" else None
         self.velocities = zeros((team if descending else 1) * vector_bytes) if momentum else None
+        self.own_parameters = allocate(team * vector_bytes) if descending else None
         self.frames = <Frame *>self.frame_list.data
         to.mode, to.locks, to.itemsize = mode_of(accumulation or "private"), <fc_lock *>self.locks.data, self.itemsize
         to.vector = cnp.PyArray_BYTES(parameters) if descending else self.total.data
@@ -74,13 +75,15 @@ cdef class Session:
             frame.bases[PARAMETERS] = cnp.PyArray_BYTES(parameters)
             frame.bases[GRADIENTS] = to.vector
             frame.sink.to, frame.sink.descending, frame.sink.part = to, descending, t / <double>team
+            if descending:
+                frame.bases[PARAMETERS] = self.own_parameters.data + t * vector_bytes
             if descending and momentum:
                 frame.sink.velocity = self.velocities.data + t * vector_bytes
 
     @property
     def gradient_bytes(self):
         """Bytes of gradients and of what belongs to them, beside the parameters."""
-        blocks = (self.total, self.copies, self.velocities)
+        blocks = (self.total, self.copies, self.velocities, self.own_parameters)
         return sum([(<Block>block).size for block in blocks if block is not None])
 
     @property
@@ -122,7 +125,7 @@ cdef class Session:
         job.labels, job.label_step = cnp.PyArray_BYTES(labels), cnp.PyArray_STRIDE(labels, 0)
         job.outputs, job.output_step = cnp.PyArray_BYTES(outputs), cnp.PyArray_STRIDE(outputs, 0)
         job.losses = &losses[0]
-        job.seed, job.step, job.batch = seed, step, batch
+        job.seed, job.step, job.batch, job.parameters = seed, step, batch, self.n
         for t in range(self.team):
             self.frames[t].bases[PREPARED] = cnp.PyArray_BYTES(prepared)
         if self.team > 1:
@@ -195,7 +198,7 @@ cdef struct Images:
     char *labels
     char *outputs
     double *losses
-    Py_ssize_t x_step, label_step, output_step, batch
+    Py_ssize_t x_step, label_step, output_step, batch, parameters
     uint64_t seed, step
 
 
@@ -209,6 +212,8 @@ cdef void run_image(Program program, Frame *frame, const Images *job, Py_ssize_t
     cdef int64_t image = job.order[i]
     frame.bases[INPUT], frame.bases[LABELS] = job.x + image * job.x_step, job.labels + image * job.label_step
     frame.bases[OUTPUT], frame.bases[LOSSES] = job.outputs + image * job.output_step, <char *>&job.losses[image]
+    if frame.sink.descending:
+        read_shared(&frame.sink.to, job.parameters, frame.bases[PARAMETERS])
     program.number(frame, job.seed, job.step + i // job.batch, i % job.batch)
     program.run_here(frame)
 
