@@ -1,6 +1,7 @@
 """What every test file shares: the ISA fixture, threads that start for any work, and hypothesis profiles.
 
-HYPOTHESIS_PROFILE=thorough draws 40 times as many calls; with CI set the draws are the same in every run."""
+HYPOTHESIS_PROFILE=thorough draws 40 times as many calls; with CI set the draws are the same in every run.
+REPEAT=50 runs what depends on chance 50 times."""
 
 import os
 
@@ -17,6 +18,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "quick: the smoke test, under two seconds (pytest -m quick)")
+    config.addinivalue_line("markers", "repeated: depends on chance; REPEAT=50 runs it 50 times (make stress)")
+
+
+def pytest_generate_tests(metafunc):
+    times = int(os.environ.get("REPEAT") or 1)
+    if times > 1 and metafunc.definition.get_closest_marker("repeated"):
+        metafunc.fixturenames.append("repetition")
+        metafunc.parametrize("repetition", range(times))
 
 
 @pytest.fixture(params=ISAS)

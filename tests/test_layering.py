@@ -12,13 +12,14 @@ PYTHON = [*sorted((ROOT / "fastconv").glob("*.py")), *sorted((ROOT / "fastconv" 
 FACES = sorted((ROOT / "fastconv").glob("*.py*"))
 NESTS = sorted((ROOT / "fastconv" / "_loops").glob("*.p[yx]*"))
 C = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".c", ".h", ".def"))
-BASE = {"shapes", "arrays", "blocking", "filters", "reference"}  # no loops, no threads, no algorithms
+BASE = {"shapes", "arrays", "blocking", "cores", "filters", "reference"}  # no loops, no threads, no algorithms
 MAY_IMPORT = {  # of fastconv, besides _loops
     "reference": set(),
     "shapes": set(),
     "arrays": set(),
     "blocking": set(),
-    "threads": set(),
+    "cores": set(),
+    "threads": {"cores"},
     "filters": {"shapes"},
     "tuned": {"config"},
     "costs": set(),

@@ -2,7 +2,9 @@
 layer's `weight` is a view of its place there, in torch's order of axes."""
 
 import math
+import os
 import threading
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +14,9 @@ from fastconv.arrays import as_array
 LINE = 64  # bytes of a cache line: where vectors start
 ALIGNMENT = 16  # elements: where parameters start in them, on a line for both dtypes
 
-_making = threading.Lock()
+# Signal handlers and finalizers may call a network in the middle of a call, with its lock held: locks are re-entrant.
+_making = threading.RLock()
+_stores = weakref.WeakSet()
 
 
 def aligned_zeros(count, dtype):
@@ -58,7 +62,8 @@ class Store:
         self.places = {}  # (layer, name) -> Place
         self.version = 0
         self.lent = False
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        _stores.add(self)
         self.programs = {}
         sizes = {True: 0, False: 0}
         made = []
@@ -100,6 +105,17 @@ class Store:
     def changed(self):
         """The values are other ones from now on."""
         self.version += 1
+
+
+def _after_fork_in_child():
+    """Threads that held a lock at that moment do not exist here, and nobody would ever let go of it."""
+    global _making
+    _making = threading.RLock()
+    for store in _stores:
+        store.lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def root_of(layer):

@@ -97,7 +97,10 @@ class Built:
     @contextmanager
     def room(self, shape, dtype):
         """An array for what the program is to read, kept from one call to the next."""
-        array = self._rooms.pop() if self._rooms else np.empty(shape, dtype)
+        try:
+            array = self._rooms.pop()
+        except IndexError:  # none, or another thread took the last
+            array = np.empty(shape, dtype)
         try:
             yield array
         finally:
