@@ -1,7 +1,8 @@
 # `make demo` and `make test` need Python >= 3.10, its headers and gcc; everything else goes into .venv.
 #   make demo      build, install, run benchmarks/demo.py: pictures, tables and charts in out/
-#   make test      build, install, run the tests (PYTEST="-k gemm -x" passes options on)
-#   make lint      ruff, cython-lint, clang-format
+#   make test      build, install, run the tests (PYTEST="-k gemm -x" passes options on; PYTEST="-m quick": a minute)
+#   make lint      ruff, cython-lint, clang-format; and whether each of the places that `make mutate` breaks is there
+#   make mutate    break the library in some fifty places, one at a time: each must turn a test red
 #   make package   sdist and wheel in dist/, each installed and tried in a fresh environment
 #   make clean     remove all that make made
 
@@ -16,7 +17,7 @@ CODE := fastconv tests benchmarks examples tools setup.py
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test lint package clean
+.PHONY: demo test lint mutate package clean
 
 demo: $(VENV)/library $(VENV)/extra-bench
 	$(BIN)/python benchmarks/demo.py --out out
@@ -31,6 +32,10 @@ lint: $(VENV)/extra-dev
 	$(BIN)/ruff format --check $(CODE)
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastconv
 	$(BIN)/clang-format --dry-run -Werror $$(find csrc -name '*.[ch]')
+	$(BIN)/python tools/mutate.py --check
+
+mutate: $(VENV)/extra-test $(VENV)/extra-build-system
+	$(BIN)/python tools/mutate.py
 
 package: $(VENV)/extra-dev
 	$(BIN)/python tools/package.py

@@ -77,6 +77,15 @@ def test_zero_beta_never_reads_c_and_zero_alpha_never_a_or_b(shape, dtype, algor
     np.testing.assert_array_equal(fc.gemm(nan_a, infinite_b, nan, alpha=0, beta=0, algorithm=algorithm), 0 * c)
 
 
+@by_dtype
+@pytest.mark.parametrize("m", [4, 5, 8])
+def test_beta_is_applied_once_however_long_the_sum(m, dtype, isa):
+    """Few rows times a transposed matrix: more than four take their sum in blocks of 2048."""
+    a, b, c = operands(m, 9, 4500)
+    got = fc.gemm(a.astype(dtype), np.asfortranarray(b.astype(dtype)), c.astype(dtype), alpha=-1, beta=3)
+    np.testing.assert_array_equal(got, 3 * c - a @ b)
+
+
 @pytest.mark.parametrize("memory", MEMORY)
 @by_dtype
 @by_algorithm
