@@ -265,6 +265,7 @@ REFUSED = [
     (fc.conv_transpose2d, (X, zeros(6, 4, 3, 3), zeros(5)), {}, ValueError, r"bias must have shape \(4,\)"),
     (fc.conv_transpose2d_input_grad, (X, zeros(6, 4, 3, 3), X.shape), {}, ValueError, "grad must have shape"),
     (fc.conv_transpose2d_weight_grad, (X, X, 3), {}, ValueError, "grad must have shape"),
+    (fc.conv_transpose2d_weight_grad, (X[0], X, 3), {}, ValueError, "x must be 4-D"),
 ]
 
 
