@@ -102,20 +102,20 @@ def test_the_same_bits_for_any_number_of_threads(name, parallel, eager):
     ids=["sync", "async"],
 )
 def test_descent_is_what_it_says(name, images, options):
-    """Two steps of momentum and weight decay, by hand."""
+    """Three steps of momentum and weight decay, by hand: the first has no velocity yet, the third has one of both."""
     net, x = network(name)
     x = x[:images]
     y, lr, decay, momentum = labels(x), 0.1, 0.05, 0.8
     state = net.state()
     velocity = {key: 0 * value for key, value in state.items()}
-    for _ in range(2):
+    for _ in range(3):
         _, gradients = train.gradients(net, x, y)
         for key, gradient in gradients.items():
             velocity[key] = momentum * velocity[key] + gradient + decay * state[key]
             state[key] = state[key] - lr * velocity[key]
         net.load_state(state)
     same, _ = network(name)
-    train.fit(same, x, y, epochs=2, batch_size=None, lr=lr, momentum=momentum, weight_decay=decay, progress=False,
+    train.fit(same, x, y, epochs=3, batch_size=None, lr=lr, momentum=momentum, weight_decay=decay, progress=False,
               **options)  # fmt: skip
     for key, value in same.state().items():
         np.testing.assert_allclose(value, state[key], rtol=0, atol=1e-13)

@@ -70,7 +70,9 @@ def run(tree, *command):
 
 def noticed(tree, tests):
     """How the tests fail, or None where they pass."""
-    process, output = run(tree, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests)
+    # A folder of its own: pytest clears up the one that all its runs share, and may meet another run there.
+    command = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"--basetemp={tree}-tmp")
+    process, output = run(tree, *command, *tests)
     if process is None:
         return f"hangs in {' '.join(tests)}"
     if process.returncode < 0:
