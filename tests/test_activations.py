@@ -64,6 +64,15 @@ def test_softmax_is_good_to_a_few_ulps(shape, dtype, isa):
     assert ulps(fc.softmax(x), reference.softmax(x.astype(np.longdouble))) < 6
 
 
+@by_dtype
+def test_the_exponential_is_good_to_one_ulp(dtype, isa):
+    """Beside a 0, so far away that the sum is 1, softmax gives the exponential itself."""
+    x = np.linspace(*((-80, -20) if dtype == np.float32 else (-700, -40)), 20_001).astype(dtype)
+    y = fc.softmax(np.stack([np.zeros_like(x), x], axis=1))
+    np.testing.assert_array_equal(y[:, 0], 1)
+    assert ulps(y[:, 1], np.exp(x.astype(np.longdouble))) < 1
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2, -1, -3])
 def test_softmax_along_an_axis(axis):
     x, grad = reals((3, 4, 5), 1), reals((3, 4, 5), 2)

@@ -129,6 +129,14 @@ def test_conv1d_refuses(change, error, message):
         fc.conv1d(call.pop("x"), call.pop("weight"), call.pop("bias", None), **call)
 
 
+@pytest.mark.parametrize(
+    ("input_shape", "error"), [(9, TypeError), ((2, 6, 9.0), TypeError), ((6, 9), ValueError), ((2, 6, -9), ValueError)]
+)
+def test_an_input_shape_is_three_sizes(input_shape, error):
+    with pytest.raises(error, match="input_shape must be"):
+        fc.conv1d_input_grad(zeros(2, 4, 7), zeros(4, 6, 3), input_shape)
+
+
 def test_out_must_not_share_memory_with_an_input():
     x = zeros(1, 4, 9)
     with pytest.raises(ValueError, match="out shares memory with x"):

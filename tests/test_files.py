@@ -2,6 +2,7 @@
 
 import json
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -123,6 +124,13 @@ def test_bad_files_change_nothing(what, tmp_path):
         nn.load(tmp_path / "bad.safetensors")
     for key, value in net.state().items():
         np.testing.assert_array_equal(value, before[key])
+
+
+def test_without_safetensors_it_is_said_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(ImportError, match=r"pip install 'fastconv\[nn\]'"):
+        nn.Linear(2, 2).save(tmp_path / "net.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_messages_say_what_to_do(tmp_path):

@@ -209,6 +209,7 @@ TRANSPOSED = [
     ((1, 3, 4, 4), (3, 2, 1, 1), {"stride": 3}),
     ((2, 3, 4, 5), (3, 2, 3, 3), {"padding": ((2, 0), (1, 2))}),
     ((2, 3, 4, 5), (3, 2, 3, 3), {"padding": "same"}),
+    ((1, 3, 4, 5), (3, 2, 4, 3), {"stride": 3, "padding": ((2, 0), (0, 2)), "output_padding": (1, 2)}),
     ((0, 3, 4, 5), (3, 2, 3, 3), {}),
 ]
 
@@ -300,6 +301,7 @@ REFUSED = [
     (fc.conv_transpose2d, (X, zeros(6, 4, 3, 3), zeros(5)), {}, ValueError, r"bias must have shape \(4,\)"),
     (fc.conv_transpose2d_input_grad, (X, zeros(6, 4, 3, 3), X.shape), {}, ValueError, "grad must have shape"),
     (fc.conv_transpose2d_weight_grad, (X, X, 3), {}, ValueError, "grad must have shape"),
+    (fc.conv_transpose2d_weight_grad, (X[0], X, 3), {}, ValueError, "x must be 4-D"),
 ]
 
 

@@ -88,6 +88,15 @@ def test_tune_measures_accurate_rows_and_remembers_the_fastest(file):
     assert tuned.load() == {tuned.key(conv_shape(X, WEIGHT, padding=1), 4, kernels.active_isa()): next(iter(times))}
 
 
+def test_a_failed_write_leaves_the_old_file(file, monkeypatch):
+    tuned.remember({"a": "direct"})
+    monkeypatch.setattr(os, "replace", None)
+    with pytest.raises(TypeError):
+        tuned.remember({"b": "im2col"})
+    assert tuned.load() == {"a": "direct"}
+    assert list(file.parent.iterdir()) == [file]
+
+
 def test_the_command(tmp_path):
     """Tunes, then a process with FASTCONV_TUNED=1 takes what the file says."""
     call = "import sys; sys.argv = ['fastconv', *{}]; from fastconv.__main__ import main; main()"
