@@ -16,6 +16,7 @@ from fastconv._loops import weight_grad as _weight_grad
 from fastconv._loops.kernels import active_isa
 from fastconv._loops.probe import all_finite
 from fastconv._loops.transformed import FFT, WINOGRAD
+from fastconv.checks import to_choice, to_flag
 from fastconv.costs import (
     direct_cost,
     direct_nest,
@@ -191,17 +192,12 @@ def choose(shape, itemsize, algorithm="auto", strict=False, prepared=False, bloc
     with FASTCONV_TUNED=1 and prepared weights, what was measured beforehand comes first (fastconv/tuned.py).
     Raises ValueError for an unknown name, a shape the named algorithm cannot do, or strict with an algorithm
     that rewrites the sum; TypeError for what is no string."""
-    if strict is not True and strict is not False:
-        raise TypeError(f"strict must be True or False, got {strict!r}")
-    if not isinstance(algorithm, str):
-        raise TypeError(f"algorithm must be a string, got {algorithm!r}")
+    algorithm, strict = to_choice(algorithm, "algorithm", NAMES), to_flag(strict, "strict")
     return _choose(shape, itemsize, algorithm, strict, prepared, blocking is not None, active_isa())
 
 
 @lru_cache(maxsize=1024)
 def _choose(shape, itemsize, algorithm, strict, prepared, blocked, isa):
-    if algorithm not in NAMES:
-        raise ValueError(f"algorithm must be one of {', '.join(map(repr, NAMES))}, got {algorithm!r}")
     if algorithm != "auto":
         row = BY_NAME[algorithm]
         reason = row.refuse(shape)
@@ -225,11 +221,10 @@ def choose_weight_grad(algorithm="auto", strict=False):
     """The row whose weight gradient runs: the named one, or "direct".
 
     Raises ValueError for a name that is unknown, has no weight gradient or, with strict, rewrites the sum."""
-    row = BY_NAME["direct"] if algorithm == "auto" else BY_NAME.get(algorithm)
-    if row is None or row.weight_grad is None:
-        able = ", ".join(repr(row.name) for row in ALGORITHMS if row.weight_grad is not None)
-        raise ValueError(f"algorithm of a weight gradient must be 'auto' or one of {able}, got {algorithm!r}")
-    if strict and not row.strict:
+    able = ("auto", *(row.name for row in ALGORITHMS if row.weight_grad is not None))
+    algorithm = to_choice(algorithm, "algorithm of a weight gradient", able)
+    row = BY_NAME["direct" if algorithm == "auto" else algorithm]
+    if to_flag(strict, "strict") and not row.strict:
         raise ValueError(f"strict=True excludes algorithm {row.name!r}, which rewrites the sum")
     return row
 

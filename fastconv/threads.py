@@ -8,10 +8,10 @@ import os
 import threading
 import warnings
 from contextlib import contextmanager
-from operator import index
 from pathlib import Path
 
 from fastconv._loops import team as _team
+from fastconv.checks import to_count
 
 # A team costs 2-5 us to start while its threads still spin, 50 us when they sleep (Zen 4, 2 cores,
 # 2026-11): below 1 MFLOP a thread, some 10 us, it does not pay.
@@ -27,15 +27,7 @@ _warned = False
 
 
 def _checked(n, name):
-    if isinstance(n, bool):
-        raise TypeError(f"{name} must be an integer, got {n!r}")
-    try:
-        n = index(n)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {n!r}") from None
-    if n < 1:
-        raise ValueError(f"{name} must be at least 1, got {n}")
-    return min(n, MOST_THREADS)
+    return min(to_count(n, name), MOST_THREADS)
 
 
 def _physical_cores(cpus):
