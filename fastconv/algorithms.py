@@ -17,6 +17,7 @@ from fastconv._loops import winograd_grad as _winograd_grad
 from fastconv._loops.kernels import active_isa
 from fastconv._loops.probe import all_finite
 from fastconv._loops.transformed import FFT, WINOGRAD
+from fastconv.checks import to_choice, to_flag
 from fastconv.costs import (
     direct_cost,
     direct_nest,
@@ -210,17 +211,12 @@ def choose(shape, itemsize, algorithm="auto", strict=False, prepared=False, bloc
     with FASTCONV_TUNED=1 and prepared weights, what was measured beforehand comes first (fastconv/tuned.py).
     Raises ValueError for an unknown name, a shape the named algorithm cannot do, or strict with an algorithm
     that rewrites the sum; TypeError for what is no string."""
-    if strict is not True and strict is not False:
-        raise TypeError(f"strict must be True or False, got {strict!r}")
-    if not isinstance(algorithm, str):
-        raise TypeError(f"algorithm must be a string, got {algorithm!r}")
+    algorithm, strict = to_choice(algorithm, "algorithm", NAMES), to_flag(strict, "strict")
     return _choose(shape, itemsize, algorithm, strict, prepared, blocking is not None, active_isa())
 
 
 @lru_cache(maxsize=1024)
 def _choose(shape, itemsize, algorithm, strict, prepared, blocked, isa):
-    if algorithm not in NAMES:
-        raise ValueError(f"algorithm must be one of {', '.join(map(repr, NAMES))}, got {algorithm!r}")
     if algorithm != "auto":
         row = BY_NAME[algorithm]
         reason = row.refuse(shape)
@@ -245,14 +241,13 @@ def choose_weight_grad(shape, itemsize, algorithm="auto", strict=False):
 
     Raises ValueError for a name that is unknown, has no weight gradient or cannot do the shape, or with strict rewrites
     the sum."""
-    rows = [row for row in ALGORITHMS if row.weight_grad is not None]
+    rows = {row.name: row for row in ALGORITHMS if row.weight_grad is not None}
+    algorithm = to_choice(algorithm, "algorithm of a weight gradient", ("auto", *rows))
+    strict = to_flag(strict, "strict")
     if algorithm == "auto":
-        able = [row.weight_grad for row in rows if not row.weight_grad.refuse(shape) and (row.strict or not strict)]
-        return min(able, key=lambda way: way.cost(shape, itemsize))
-    row = BY_NAME.get(algorithm)
-    if row not in rows:
-        able = ", ".join(repr(row.name) for row in rows)
-        raise ValueError(f"algorithm of a weight gradient must be 'auto' or one of {able}, got {algorithm!r}")
+        able = [row for row in rows.values() if not row.weight_grad.refuse(shape) and (row.strict or not strict)]
+        return min((row.weight_grad for row in able), key=lambda way: way.cost(shape, itemsize))
+    row = rows[algorithm]
     reason = row.weight_grad.refuse(shape)
     if reason:
         raise ValueError(f"algorithm {row.name!r} cannot do this shape: {reason}")

@@ -8,9 +8,9 @@ import os
 import threading
 import warnings
 from contextlib import contextmanager
-from operator import index
 
 from fastconv._loops import team as _team
+from fastconv.checks import to_count
 from fastconv.cores import usable_cores
 
 # A team costs 2-5 us to start while its threads still spin, 50 us when they sleep (Zen 4, 2 cores,
@@ -27,15 +27,7 @@ _warned = False
 
 
 def _checked(n, name):
-    if isinstance(n, bool):
-        raise TypeError(f"{name} must be an integer, got {n!r}")
-    try:
-        n = index(n)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {n!r}") from None
-    if n < 1:
-        raise ValueError(f"{name} must be at least 1, got {n}")
-    return min(n, MOST_THREADS)
+    return min(to_count(n, name), MOST_THREADS)
 
 
 _default_limit = usable_cores()

@@ -1,22 +1,24 @@
 """What every test file shares: the ISA fixture, threads that start for any work, hypothesis profiles, and which tests
 `pytest -m quick` runs.
 
-HYPOTHESIS_PROFILE=thorough draws 40 times as many calls; with CI set the draws are the same in every run.
-REPEAT=50 runs what depends on chance 50 times."""
+With CI set the draws are the same in every run; fuzzing.py says how many there are. REPEAT=50 runs what depends on
+chance 50 times."""
 
 import os
 
+import fuzzing
 import pytest
 from hypothesis import HealthCheck, settings
 from support import ISAS, eager_threads, use_isa
 
 from fastconv.algorithms import ALGORITHMS
 
-COMMON = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("quick", max_examples=60, **COMMON)
-settings.register_profile("ci", max_examples=60, derandomize=True, print_blob=True, **COMMON)
-settings.register_profile("thorough", max_examples=2400, **COMMON)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "quick"))
+settings.register_profile(
+    "drawn", max_examples=60, deadline=None, database=None, print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+settings.register_profile("ci", settings.get_profile("drawn"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") and not fuzzing.CASES else "drawn")
 
 
 # The algorithms of convolutions and of products that run no kernel of csrc: for every ISA they are the same code.
@@ -74,3 +76,11 @@ def eager():
     """Teams start for any amount of work, so that small problems run on several threads."""
     with eager_threads():
         yield
+
+
+@pytest.fixture
+def fuzz_round(request):
+    """The number of the round; there are none after the time is up."""
+    if fuzzing.out_of_time():
+        pytest.skip("the time for fuzzing is over")
+    return request.param

@@ -107,7 +107,7 @@ REFUSED = [
     ({"dilation": 1.0}, TypeError, "dilation must be an integer"),
     ({"padding": -1}, ValueError, "padding must not be negative"),
     ({"padding": (0, -1)}, ValueError, "padding must not be negative"),
-    ({"padding": (1, 1, 1)}, ValueError, r"padding must be an integer, \(left, right\)"),
+    ({"padding": (1, 1, 1)}, ValueError, r"padding must be an integer or a pair \(left, right\)"),
     ({"padding": ((1, 1), (1, 1))}, TypeError, "padding must be an integer"),
     ({"padding": 1.5}, TypeError, "padding must be an integer"),
     ({"padding": "full"}, ValueError, "padding must be 'same', 'valid'"),

@@ -93,6 +93,23 @@ def test_layers_used_alone_keep_their_parameters_in_a_network():
         nn.Sequential(inner[0])
 
 
+def test_a_layer_is_in_one_place_only():
+    layer = nn.Linear(3, 3)
+    with pytest.raises(ValueError, match=r"layer '1', Linear.*part of a network already"):
+        nn.Sequential(layer, layer)
+    assert nn.Sequential(layer)(np.zeros((1, 3), np.float32)).shape == (1, 3)
+
+
+def test_numpy_s_integers_and_arrays_as_parameters_are_saved(tmp_path):
+    """A layer keeps plain Python values, whatever it was given."""
+    pytest.importorskip("safetensors")
+    layer = nn.Conv2d(np.int64(3), 4, np.int8(3), stride=np.array([1, 2]), padding=np.array([[0, 1], [1, 0]]))
+    nn.Sequential(layer, nn.MaxPool2d(2, np.int64(1), [0, 1])).save(tmp_path / "net.safetensors")
+    conv, pool = nn.load(tmp_path / "net.safetensors").children.values()
+    assert (conv.stride, conv.padding) == ((1, 2), ((0, 1), (1, 0)))
+    assert (pool.stride, pool.padding) == ((1, 1), ((0, 0), (1, 1)))
+
+
 def test_seeds():
     first, same, other = (nn.lenet(seed=seed)[0].weight for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, same)

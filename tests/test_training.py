@@ -230,7 +230,7 @@ GOOD = {"epochs": 1, "batch_size": 2, "lr": 0.1, "progress": False}
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"num_threads": 0}, ValueError, "num_threads"),
         ({"accumulation": "fast"}, ValueError, "accumulation must be one of"),
-        ({"update": "later"}, ValueError, "update must be one of"),
+        ({"update": "later"}, ValueError, "update must be 'sync' or 'async'"),
         ({"parallel": True}, TypeError, "parallel must be one of"),
         ({"update": "async"}, ValueError, "private"),
         ({"accumulation": "hogwild", "parallel": "operations"}, ValueError, "operations"),

@@ -2,8 +2,7 @@
 
 import json
 
-import numpy as np
-
+from fastconv.arrays import to_dtype
 from fastconv.nn.files import ARCHITECTURE, load_state, read
 from fastconv.nn.layer import Layer
 
@@ -20,12 +19,11 @@ def load(path):
     try:
         described = json.loads(metadata[ARCHITECTURE])
         net = build(described["net"])
-        net.dtype = np.dtype(described["dtype"])
-        if net.dtype.char not in "fd":
-            raise ValueError(f"dtype {net.dtype}")
+        net.dtype = to_dtype(described["dtype"])
+        load_state(net, tensors)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} holds an architecture that fastconv does not know: {error}") from None
-    load_state(net, tensors)
+        raise ValueError(f"{path} holds an architecture that fastconv does not know, or not its parameters: "
+                         f"{error}") from None  # fmt: skip
     return net
 
 
