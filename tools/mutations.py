@@ -172,9 +172,30 @@ MUTATIONS = [
     Mutation(
         "every group reads the first one's channels",
         "fastconv/_loops/direct.pyx",
-        "at.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1]",
-        "at.x + image * p.x_strides[0]",
+        "p.x_strides, at.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1], p.g.C,",
+        "p.x_strides, at.x + image * p.x_strides[0], p.g.C,",
         "test_conv2d.py",
+    ),
+    Mutation(
+        "blocks of rows that are copied together all read the first one's",
+        "fastconv/_loops/direct.pyx",
+        "x = at.shared + block % p.together * p.copied",
+        "x = at.shared",
+        "test_conv2d.py",
+    ),
+    Mutation(
+        "images that are transposed together all read the first one's",
+        "fastconv/_loops/im2col.pyx",
+        "x, pixel = at.shared + unit % p.together * p.copied, first",
+        "x, pixel = at.shared, first",
+        "test_conv2d.py",
+    ),
+    Mutation(
+        "Winograd's weight gradient keeps the last round only",
+        "fastconv/_loops/winograd_grad.pyx",
+        "least(SUM, tiles - first), round_ + first > 0, panel)",
+        "least(SUM, tiles - first), first > 0, panel)",
+        "test_gradients.py",
     ),
     Mutation(
         "pixels of channels-last results lie a group's filters apart, not all filters",
@@ -186,8 +207,8 @@ MUTATIONS = [
     Mutation(
         "the scratch of direct has no room for what is transposed last",
         "fastconv/_loops/direct.pyx",
-        "(ceil_div(p.g.K, p.k_parts) + p.kernels.NR) * p.kernels.itemsize\n    return taps + p.copied",
-        "p.kernels.NR * p.kernels.itemsize\n    return taps + p.copied",
+        "bytes_ += p.rows * p.g.Q * (ceil_div(p.g.K, p.k_parts) + p.kernels.NR) * p.kernels.itemsize",
+        "bytes_ += p.rows * p.g.Q * p.kernels.NR * p.kernels.itemsize",
         "test_guard_pages.py",
     ),
     Mutation(
@@ -356,8 +377,8 @@ MUTATIONS = [
     Mutation(
         "a tensor of another shape is spread over a parameter",
         "fastconv/nn/files.py",
-        "if value.shape != target.shape:",
-        "if value.size > target.size:",
+        "if value.shape != shape:",
+        "if value.size > np.prod(shape):",
         "test_files.py",
     ),
     Mutation(
