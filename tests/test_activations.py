@@ -99,7 +99,7 @@ def test_any_memory_layout(function, memory):
 
 @pytest.mark.parametrize("function", GRADIENTS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("memory", MEMORY)
-def test_any_memory_layout_of_a_gradient(function, memory):
+def test_any_memory_layout_of_a_gradient(function, memory, isa):
     grad, y = reals((5, 6, 7), 1, np.float32), reals((5, 6, 7), 2, np.float32)
     got = function(MEMORY[memory](grad), MEMORY[memory](y))
     np.testing.assert_array_equal(got, function(grad, y))
@@ -107,7 +107,7 @@ def test_any_memory_layout_of_a_gradient(function, memory):
 
 
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "softmax"])
-def test_gradients_by_differences(name):
+def test_gradients_by_differences(name, isa):
     x, grad, toward = reals((11, 13), 1), reals((11, 13), 2), reals((11, 13), 3)
     function, gradient = getattr(fc, name), getattr(fc, f"{name}_grad")
     expected = slope(lambda x: (grad * function(x)).sum(), x, toward)

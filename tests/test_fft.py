@@ -106,6 +106,7 @@ CASES = [
     Case("depthwise-all-padding", (1, 16, 3, 2), (16, 1, 5, 5), {"groups": 16, "padding": 6}),
     Case("three-channels", (2, 3, 90, 77), (3, 1, 15, 15), {"groups": 3, "padding": 7}),
     Case("one-channel", (2, 1, 150, 233), (1, 1, 31, 21), {"padding": ((15, 15), (10, 9))}),
+    Case("one-channel-large", (1, 1, 260, 250), (1, 1, 61, 61), {"padding": 30}),
     Case("one-channel-long", (1, 1, 90, 160), (1, 1, 70, 5)),
 ]
 
