@@ -1,6 +1,7 @@
 # `make demo` and `make test` need Python >= 3.10, its headers and gcc; everything else goes into .venv.
 #   make demo      build, install, run benchmarks/demo.py: pictures, tables and charts in out/
 #   make test      build, install, run the tests (PYTEST="-k gemm -x" passes options on)
+#   make fuzz      FUZZ_CASES=10000 calls drawn a test and ISA, within FUZZ_SECONDS=3600: against truth, broken, files
 #   make lint      ruff, cython-lint, clang-format
 #   make package   sdist and wheel in dist/, each installed and tried in a fresh environment
 #   make clean     remove all that make made
@@ -16,7 +17,7 @@ CODE := fastconv tests benchmarks examples tools setup.py
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test lint package clean
+.PHONY: demo test fuzz lint package clean
 
 demo: $(VENV)/library $(VENV)/extra-bench
 	$(BIN)/python benchmarks/demo.py --out out
@@ -25,6 +26,13 @@ demo: $(VENV)/library $(VENV)/extra-bench
 # sources, with whatever was built in place there.
 test: $(VENV)/library $(VENV)/extra-test
 	cd tests && ../$(BIN)/python -m pytest $(PYTEST)
+
+FUZZ_CASES ?= 10000
+FUZZ_SECONDS ?= 3600
+
+fuzz: $(VENV)/library $(VENV)/extra-test
+	cd tests && FUZZ_CASES=$(FUZZ_CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) ../$(BIN)/python -m pytest \
+		test_mutated_calls.py test_parsers.py test_fuzz.py $(PYTEST)
 
 lint: $(VENV)/extra-dev
 	$(BIN)/ruff check $(CODE)
