@@ -2,6 +2,7 @@
 #   make demo      build, install, run benchmarks/demo.py: pictures, tables and charts in out/
 #   make test      build, install, run the tests (PYTEST="-k gemm -x" passes options on; PYTEST="-m quick": a minute)
 #   make lint      ruff, cython-lint, clang-format; and whether each of the places that `make mutate` breaks is there
+#   make fuzz      FUZZ_CASES=10000 calls drawn a test and ISA, within FUZZ_SECONDS=3600: against truth, broken, files
 #   make stress    what depends on chance, 50 times, and 100,000 calls
 #   make sanitize  the kernels and nests under the sanitizers, and valgrind (clang, libomp-dev, valgrind; 15 minutes)
 #   make other-cpus  on emulated CPUs (qemu-user, gcc-aarch64-linux-gnu; 10 minutes)
@@ -20,7 +21,7 @@ CODE := fastconv tests benchmarks examples tools setup.py
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test lint stress sanitize other-cpus mutate package clean
+.PHONY: demo test lint fuzz stress sanitize other-cpus mutate package clean
 
 demo: $(VENV)/library $(VENV)/extra-bench
 	$(BIN)/python benchmarks/demo.py --out out
@@ -29,6 +30,13 @@ demo: $(VENV)/library $(VENV)/extra-bench
 # sources, with whatever was built in place there.
 test: $(VENV)/library $(VENV)/extra-test
 	cd tests && ../$(BIN)/python -m pytest $(PYTEST)
+
+FUZZ_CASES ?= 10000
+FUZZ_SECONDS ?= 3600
+
+fuzz: $(VENV)/library $(VENV)/extra-test
+	cd tests && FUZZ_CASES=$(FUZZ_CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) ../$(BIN)/python -m pytest \
+		test_mutated_calls.py test_parsers.py test_fuzz.py $(PYTEST)
 
 stress: $(VENV)/library $(VENV)/extra-test
 	cd tests && REPEAT=50 ../$(BIN)/python -m pytest -m repeated $(PYTEST)

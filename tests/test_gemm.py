@@ -5,9 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from support import DTYPES, ISAS, MEMORY, dtype_name, gamma, laid_out, poison, read_only, reals, use_isa, whole
+from support import DTYPES, MEMORY, dtype_name, gamma, laid_out, poison, read_only, reals, whole
 
 import fastconv as fc
 from fastconv import products, reference
@@ -210,33 +208,6 @@ def test_projections_of_large_products(shape, dtype):
     product = fc.gemm(a.astype(dtype), b.astype(dtype)).astype(np.int64)
     np.testing.assert_array_equal(product @ right, a @ (b @ right))
     np.testing.assert_array_equal(left @ product, (left @ a) @ b)
-
-
-stored = st.fixed_dictionaries({"order": st.permutations(range(2)), "offset": st.integers(0, 7),
-                                "steps": st.tuples(*[st.sampled_from([1, 1, 2, -1, -2])] * 2)})  # fmt: skip
-
-
-@given(
-    m=st.integers(0, 70), n=st.integers(0, 140), k=st.integers(0, 60), isa=st.sampled_from(ISAS),
-    dtype=st.sampled_from(DTYPES), algorithm=st.sampled_from(products.ALGORITHMS), trans_a=st.booleans(),
-    trans_b=st.booleans(), alpha=st.integers(-2, 2), beta=st.none() | st.integers(-2, 2), with_c=st.booleans(),
-    in_place=st.booleans(), a_stored=stored, b_stored=stored,
-    blocks=st.none() | st.tuples(*[st.integers(1, 80)] * 3), team=st.integers(1, 3), seed=st.integers(0, 2**32 - 1),
-)  # fmt: skip
-def test_any_call(m, n, k, isa, dtype, algorithm, trans_a, trans_b, alpha, beta, with_c, in_place, a_stored,
-                  b_stored, blocks, team, seed):  # fmt: skip
-    a, b, c = operands(m, n, k, seed)
-    c, beta = (c, beta) if with_c else (None, beta and 0)
-    expected = reference.gemm(a, b, c, alpha=alpha, beta=beta)
-    a, b = laid_out((a.T if trans_a else a).astype(dtype), **a_stored), laid_out(
-        (b.T if trans_b else b).astype(dtype), **b_stored)  # fmt: skip
-    c = None if c is None else c.astype(dtype)
-    blocking = fc.Blocking(*blocks) if blocks and algorithm != "naive" else None
-    with use_isa(isa):
-        got = fc.gemm(a, b, c, alpha=alpha, beta=beta, trans_a=trans_a, trans_b=trans_b, algorithm=algorithm,
-                      blocking=blocking, out=c if in_place else None, num_threads=team)  # fmt: skip
-    assert got.dtype == dtype
-    np.testing.assert_array_equal(got, expected)
 
 
 def test_out_must_not_overlap_an_operand_that_runs_backwards():

@@ -6,8 +6,6 @@ import itertools
 import numpy as np
 import pytest
 from conv_cases import CASES, SMALL, Case, shape_of, to_layout
-from hypothesis import given
-from hypothesis import strategies as st
 from support import DTYPES, LAYOUTS, MEMORY, dtype_name, only_chunk, poison, reals, whole, written
 
 import fastconv as fc
@@ -233,31 +231,6 @@ def test_transposed(case, layout, dtype, isa):
     np.testing.assert_array_equal(dx, reference.conv_transpose2d_input_grad(grad, weight, x.shape, **parameters))
     np.testing.assert_array_equal(dw, reference.conv_transpose2d_weight_grad(x, grad, kernel, **parameters))
     assert (without * grad).sum() == (x * dx).sum() == (weight * dw).sum()
-
-
-@st.composite
-def drawn_cases(draw):
-    """Any geometry, small."""
-    groups = draw(st.integers(1, 3))
-    kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
-    stride, dilation = (draw(st.tuples(st.integers(1, most), st.integers(1, most))) for most in (5, 3))
-    padding = draw(st.tuples(*2 * [st.tuples(st.integers(0, 6), st.integers(0, 6))]))
-    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-    size = [draw(st.integers(max(1, far + 1 - sum(side)), far + 12)) for far, side in zip(reach, padding, strict=True)]
-    x = draw(st.integers(1, 3)), groups * draw(st.integers(1, 9)), *size
-    weight = groups * draw(st.integers(1, 9)), x[1] // groups, *kernel
-    return Case("", x, weight, {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups})
-
-
-@given(drawn_cases(), st.sampled_from(LAYOUTS), st.sampled_from(DTYPES))
-def test_drawn(case, layout, dtype):
-    x, weight, grad = numbers(case, layout)
-    parameters = {**case.parameters, "layout": layout}
-    x_, weight_, grad_ = (array.astype(dtype) for array in (x, weight, grad))
-    np.testing.assert_array_equal(fc.conv2d_input_grad(grad_, weight_, x.shape, strict=True, **parameters),
-                                  reference.conv2d_input_grad(grad, weight, x.shape, **parameters))  # fmt: skip
-    np.testing.assert_array_equal(fc.conv2d_weight_grad(x_, grad_, case.weight[2:], strict=True, **parameters),
-                                  reference.conv2d_weight_grad(x, grad, case.weight[2:], **parameters))  # fmt: skip
 
 
 def zeros(*shape, dtype=np.float32):

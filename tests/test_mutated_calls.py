@@ -34,7 +34,7 @@ def bytes_of(arguments):
 
 
 @pytest.mark.parametrize("name", CALLS)
-@fuzzed(quick=8, share=1 / 50)
+@fuzzed(quick=3, share=1 / 50)
 @given(data=st.data())
 def test_the_calls_are_right(name, data):
     """So what the other test sees refused is refused for what was broken."""
@@ -46,7 +46,7 @@ def test_the_calls_are_right(name, data):
         call.function(**call.arguments)
 
 
-@fuzzed(quick=1500)
+@fuzzed(quick=800, share=2)
 @given(data=st.data())
 def test_one_broken_argument(data):
     name = data.draw(st.sampled_from(sorted(CALLS)))
