@@ -149,7 +149,7 @@ def test_any_bytes_of_the_choices(changes, tmp_path, monkeypatch):
 
 
 @fuzzed(quick=60, share=0.1)
-@given(edits())
+@given(changes=edits())
 def test_any_bytes_of_an_architecture(changes, folder):
     """The JSON inside a sound file."""
     library = pytest.importorskip("safetensors.numpy")
