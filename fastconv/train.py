@@ -10,7 +10,7 @@ steps of a program for the whole mini-batch."""
 
 import math
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -249,11 +249,11 @@ def check_settings(lr, momentum, weight_decay, seed):
 @contextmanager
 def bar(progress, total):
     """A function advance(batches, **figures) that moves a progress bar, where one is wanted and tqdm is there."""
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        progress = False
-    if not progress:
+    tqdm = None
+    if progress:
+        with suppress(ImportError):
+            from tqdm.auto import tqdm
+    if tqdm is None:
         yield lambda batches, **figures: None
         return
     with tqdm(total=total, unit="batch") as shown:

@@ -54,7 +54,7 @@ def convolutions(name, case, layout, dtype):
             made[f"conv2d {by}"] = partial(fc.conv2d, x, weight, bias, activation="relu", **how)
             made[f"plan_conv2d {by}"] = partial(fc.plan_conv2d(x.shape, weight, bias, **how), x)
             made[f"plan_conv2d {by} update"] = partial(updated, x, weight, how)
-        if row.weight_grad is not None:
+        if row.weight_grad is not None and not row.weight_grad.refuse(shape_of(case, layout)):
             kernel = case.weight[2:]
             made[f"conv2d_weight_grad {by}"] = partial(fc.conv2d_weight_grad, x, grad, kernel, **how)
         if "stride" not in case.parameters and not row.refuse(shape_of(case, layout)):
