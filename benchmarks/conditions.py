@@ -2,10 +2,12 @@
 
 Subnormal weights: each algorithm, with weights of 1e-40 and of ordinary size in turn; as fastconv runs, and with
 set_flush_denormals(False). Other libraries: a process that has run nothing but fastconv, and one in which NumPy's
-OpenBLAS and torch have run too, in turn. There each call follows a product, fastconv's in the first, NumPy's or
-torch's in the second: their idle threads may still spin."""
+OpenBLAS and torch run too, in turn. There each call follows a product by fastconv, or by NumPy or torch, whose idle
+threads may still spin: OpenBLAS's do for 0.1 s, which costs every OpenMP program that wants their cores (torch as
+well), and which OPENBLAS_THREAD_TIMEOUT=4 ends."""
 
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from statistics import median
@@ -87,37 +89,42 @@ def visit(threads, name, before):
     seconds = {}
     for library in before:
         samples = []
-        for i in range(CALLS):
+        for _ in range(CALLS):
             others[library]()
             started = perf_counter()
             call()
             samples.append(perf_counter() - started)
-            assert i < CALLS
         seconds[library] = median(samples)
     return seconds
 
 
 @contextmanager
-def process():
-    """An executor of one fresh process, which stays."""
+def process(**environment):
+    """An executor of one fresh process with these variables, which stays."""
+    os.environ.update(environment)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pool.submit(os.getpid).result()  # it is there, with the variables, which the next one does without
+        for name in environment:
+            del os.environ[name]
         yield pool
 
 
 def measure_company(result, threads, rounds):
     libraries = [name for name in products(threads) if name != "fastconv"]
-    table = report.table(["call", *(f"after {name}" for name in libraries), f"after fastconv, beside {libraries}"])
-    with process() as alone, process() as beside:
+    short = "numpy, OPENBLAS_THREAD_TIMEOUT=4"
+    columns = ["fastconv", *libraries, short]
+    table = report.table(["beside NumPy and torch, right after", *columns])
+    with process() as alone, process() as beside, process(OPENBLAS_THREAD_TIMEOUT="4") as patient:
         for name in ours(threads):
-            seconds = {}
-            for _ in range(3 * rounds):
-                least = alone.submit(visit, threads, name, ["fastconv"]).result()
-                seconds.setdefault("alone", []).append(least["fastconv"])
+            seconds = {column: [] for column in ("alone", *columns)}
+            for _ in range(rounds):
+                seconds["alone"].append(alone.submit(visit, threads, name, ["fastconv"]).result()["fastconv"])
                 for library, time in beside.submit(visit, threads, name, [*libraries, "fastconv"]).result().items():
-                    seconds.setdefault(library, []).append(time)
-            slower = {library: min(times) / min(seconds["alone"]) for library, times in seconds.items()}
+                    seconds[library].append(time)
+                seconds[short].append(patient.submit(visit, threads, name, ["numpy"]).result()["numpy"])
+            slower = {column: min(seconds[column]) / min(seconds["alone"]) for column in columns}
             result.add(condition="beside", call=name, threads=threads, target=MOST_BESIDE, **slower)
-            table.add_row(name, *(f"{slower[library]:.2f}x" for library in [*libraries, "fastconv"]))
+            table.add_row(name, *(f"{slower[column]:.2f}x" for column in columns))
     console.print(table)
 
 

@@ -4,7 +4,6 @@ layer's `weight` is a view of its place there, in torch's order of axes."""
 import math
 import os
 import threading
-import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ ALIGNMENT = 16  # elements: where parameters start in them, on a line for both d
 
 # Signal handlers and finalizers may call a network in the middle of a call, with its lock held: locks are re-entrant.
 _making = threading.RLock()
-_stores = weakref.WeakSet()
+_forks = 0  # between this process and the one that imported the library
 
 
 def aligned_zeros(count, dtype):
@@ -62,8 +61,7 @@ class Store:
         self.places = {}  # (layer, name) -> Place
         self.version = 0
         self.lent = False
-        self.lock = threading.RLock()
-        _stores.add(self)
+        self._lock = _forks, threading.RLock()
         self.programs = {}
         sizes = {True: 0, False: 0}
         made = []
@@ -84,6 +82,15 @@ class Store:
                 self.view(layer, name)[...] = layer._store.view(layer, name)
         for _, layer in root.named_layers():
             layer._store = self
+
+    @property
+    def lock(self):
+        """Of this process: a forked child makes its own."""
+        if self._lock[0] != _forks:
+            with _making:
+                if self._lock[0] != _forks:
+                    self._lock = _forks, threading.RLock()
+        return self._lock[1]
 
     def view(self, layer, name):
         """A layer's parameter in torch's order."""
@@ -109,10 +116,9 @@ class Store:
 
 def _after_fork_in_child():
     """Threads that held a lock at that moment do not exist here, and nobody would ever let go of it."""
-    global _making
+    global _making, _forks
     _making = threading.RLock()
-    for store in _stores:
-        store.lock = threading.RLock()
+    _forks += 1
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
