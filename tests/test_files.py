@@ -97,6 +97,12 @@ BAD = {
     "a fractional shape": packed(sound({"0.weight": WEIGHT, "0.bias": ("F32", [3.0], 36, 48)})),
     "unknown dtype": packed(sound({"0.weight": WEIGHT, "0.bias": ("F99", [3], 36, 48)})),
     "half precision": packed(sound({"0.weight": WEIGHT, "0.bias": ("BF16", [6], 36, 48)})),
+    "a name twice": packed(
+        json.dumps(sound({"0.weight": WEIGHT, "0.bias": BIAS})).encode()[:-1]
+        + b', "0.bias": {"dtype": "F32", "shape": [3], "data_offsets": [36, 48]}}'
+    ),
+    "a size that is NaN": packed(sound({"0.weight": WEIGHT, "0.bias": ("F32", [float("nan")], 36, 48)})),
+    "a size that is a truth": packed(sound({"0.weight": WEIGHT, "0.bias": ("F32", [True, 3], 36, 48)})),
     "not JSON": packed(b"{]", bytes(48)),
     "not text": packed(b"\xff\xfe\xfd", bytes(48)),
     "deeply nested": packed(b"[" * 100_000 + b"]" * 100_000),

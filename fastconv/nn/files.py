@@ -89,11 +89,25 @@ def read(path):
                     raise ValueError(f"tensor {name!r} is {kind}; fastconv takes F32 and F64")
                 if kind in ("F32", "F64"):
                     tensors[name] = file.get_tensor(name)
-            return tensors, file.metadata() or {}
+            metadata = file.metadata() or {}
     except library.SafetensorError as error:
         if looks_pickled(path):
             refuse_pickle(path)
         raise ValueError(f"{path} is not a sound safetensors file: {error}") from None
+    with open(path, "rb") as file:  # the package takes the last of several tensors of one name
+        parsed(file.read(int.from_bytes(file.read(8), "little")))
+    return tensors, metadata
+
+
+def parsed(text):
+    """What a text of JSON says; ValueError where an object has two members of one name."""
+
+    def unique(members):
+        if len(dict(members)) < len(members):
+            raise ValueError(f"a name stands twice among {short(sorted(name for name, _ in members))}")
+        return dict(members)
+
+    return json.loads(text, object_pairs_hook=unique)
 
 
 def load_state(net, source):

@@ -1,9 +1,7 @@
 """Networks from files that say what they are made of."""
 
-import json
-
 from fastconv.arrays import to_dtype
-from fastconv.nn.files import ARCHITECTURE, load_state, read
+from fastconv.nn.files import ARCHITECTURE, load_state, parsed, read
 from fastconv.nn.layer import Layer
 
 
@@ -17,7 +15,7 @@ def load(path):
         raise ValueError(f"{path} holds no architecture: it was not written by fastconv; build the network and call "
                          "its load_state(path)")  # fmt: skip
     try:
-        described = json.loads(metadata[ARCHITECTURE])
+        described = parsed(metadata[ARCHITECTURE])
         net = build(described["net"])
         net.dtype = to_dtype(described["dtype"])
         load_state(net, tensors)
