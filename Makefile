@@ -1,9 +1,12 @@
 # `make demo` and `make test` need Python >= 3.10, its headers and gcc; everything else goes into .venv.
 #   make demo      build, install, run benchmarks/demo.py: pictures, tables and charts in out/
-#   make test      build, install, run the tests (PYTEST="-k gemm -x" passes options on)
-#   make lint      ruff, cython-lint, clang-format
+#   make test      build, install, run the tests (PYTEST="-k gemm -x" passes options on; PYTEST="-m quick": a minute)
+#   make lint      ruff, cython-lint, clang-format; and whether each of the places that `make mutate` breaks is there
+#   make fuzz      FUZZ_CASES=10000 calls drawn a test and ISA, within FUZZ_SECONDS=3600: against truth, broken, files
+#   make stress    what depends on chance, 50 times, and 100,000 calls
 #   make sanitize  the kernels and nests under the sanitizers, and valgrind (clang, libomp-dev, valgrind; 15 minutes)
 #   make other-cpus  on emulated CPUs (qemu-user, gcc-aarch64-linux-gnu; 10 minutes)
+#   make mutate    break the library in some fifty places, one at a time: each must turn a test red
 #   make package   sdist and wheel in dist/, each installed and tried in a fresh environment
 #   make clean     remove all that make made
 
@@ -18,7 +21,7 @@ CODE := fastconv tests benchmarks examples tools setup.py
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test lint sanitize other-cpus package clean
+.PHONY: demo test lint fuzz stress sanitize other-cpus mutate package clean
 
 demo: $(VENV)/library $(VENV)/extra-bench
 	$(BIN)/python benchmarks/demo.py --out out
@@ -28,11 +31,22 @@ demo: $(VENV)/library $(VENV)/extra-bench
 test: $(VENV)/library $(VENV)/extra-test
 	cd tests && ../$(BIN)/python -m pytest $(PYTEST)
 
+FUZZ_CASES ?= 10000
+FUZZ_SECONDS ?= 3600
+
+fuzz: $(VENV)/library $(VENV)/extra-test
+	cd tests && FUZZ_CASES=$(FUZZ_CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) ../$(BIN)/python -m pytest \
+		test_mutated_calls.py test_parsers.py test_fuzz.py $(PYTEST)
+
+stress: $(VENV)/library $(VENV)/extra-test
+	cd tests && REPEAT=50 ../$(BIN)/python -m pytest -m repeated $(PYTEST)
+
 lint: $(VENV)/extra-dev
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastconv
 	$(BIN)/clang-format --dry-run -Werror $$(find csrc tests/drivers -name '*.[ch]')
+	$(BIN)/python tools/mutate.py --check
 
 # valgrind knows no AVX-512. Its suppressions are CPython's own.
 sanitize: $(VENV)/library $(VENV)/extra-test
@@ -43,6 +57,9 @@ sanitize: $(VENV)/library $(VENV)/extra-test
 
 other-cpus: $(VENV)/library $(VENV)/extra-test
 	$(BIN)/python tools/other_cpus.py
+
+mutate: $(VENV)/extra-test $(VENV)/extra-build-system
+	$(BIN)/python tools/mutate.py
 
 package: $(VENV)/extra-dev
 	$(BIN)/python tools/package.py

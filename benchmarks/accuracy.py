@@ -39,6 +39,10 @@ worse beside it, though no error grows: the column of 3 channels shows how much.
 - **NaN and Inf** go exactly where the definition sends them with "direct", "im2col" and "naive". Winograd and FFT
   transform tiles: one in x may reach all results of its tile and group (m x m of them for F(m x m), up to 128 x 128
   for "fft"), one in a filter all results of that filter. Every other result is right.
+- **Signed zeros**: a sum begins at +0, or at the bias, so a result of zero is +0, unless that bias is -0 and so is
+  every product, or a negative sum underflowed. The largest value and the mean of a window of -0 alone are -0.
+- **Subnormal numbers** are zeros inside every nest, x, weights and results alike, for the duration of the call;
+  `set_flush_denormals(False)` keeps them.
 - **Whole numbers** small enough for exact sums are exact in "winograd2x2", whose transforms only add and halve.
 - **float64** has the same ratios; float32 and float64 are held to the same bounds.
 - **"naive" and torch** sum in one order, or nearly; "direct" and "im2col" begin a new sum every 1024 products, which is

@@ -4,6 +4,7 @@ Weights are prepared once on all sides; --one-shot compares conv2d with torch's 
 fastconv over the best peer in the same layout, of the least times, and in the JSON of the medians too.
 "torch blocked" keeps input and output in oneDNN's own layout: it is shown, but it is no peer of either."""
 
+import argparse
 import math
 from collections import Counter
 
@@ -17,6 +18,7 @@ import fastconv as fc
 from fastconv.algorithms import ALGORITHMS, BY_NAME
 
 ELSEWHERE = "torch blocked"
+BEHIND = 0.95  # a layer below this is said to be behind its best peer
 CROWD = 0.6  # inches that the bars of a layer need in a chart
 
 
@@ -24,7 +26,7 @@ def arguments():
     parse = report.parser(__doc__, max_seconds=900)
     parse.add_argument("shapes", nargs="*", default=["measured"], help="files of benchmarks/shapes, without .txt")
     every = ",".join(row.name for row in ALGORITHMS if row.name != "naive")
-    parse.add_argument("--algorithms", type=report.names, default=every, help="those to run; naive only if named")
+    parse.add_argument("--algorithms", type=known, default=every, help="those to run; auto: the one that it chooses")
     parse.add_argument("--layouts", type=report.names, default="NCHW,NHWC", help="NCHW, NHWC or both")
     parse.add_argument("--batch", type=report.numbers, default="1,8", help="batch sizes")
     parse.add_argument("--only", default="", help="only layers whose name has this in it")
@@ -32,11 +34,20 @@ def arguments():
     return parse.parse_args()
 
 
+def known(text):
+    """The names in a list with commas, which must be algorithms or "auto"."""
+    names = report.names(text)
+    if unknown := [name for name in names if name != "auto" and name not in BY_NAME]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not among auto, {', '.join(BY_NAME)}")
+    return names
+
+
 def ours(layer, x, weight, layout, threads, algorithms, one_shot):
     """{algorithm: callable} of the algorithms that do not refuse the layer, and the name that auto chooses."""
     options = {**layer.parameters(), "layout": layout}
     explained = fc.explain_conv2d(x.shape, weight.shape, dtype=x.dtype.name, prepared=not one_shot, **options)
-    able = [row.name for row in explained.rows if row.refusal is None and row.name in algorithms]
+    wanted = [explained.chosen if name == "auto" else name for name in algorithms]
+    able = [row.name for row in explained.rows if row.refusal is None and row.name in wanted]
     calls = {}
     for name in able:
         if one_shot:
@@ -147,7 +158,12 @@ def print_table(result, setting):
         means = [f"{report.geometric_mean(r):.2f}x" if r else "" for r in ratios.values()]
         table.add_row("geometric mean of the ratios", *[""] * len(rivals), *means, "")
     console.print(table)
-    console.print("* chosen by auto; x: against the best peer in this layout; of peak: fastconv's best\n", style="dim")
+    console.print("* chosen by auto; x: against the best peer in this layout; of peak: fastconv's best", style="dim")
+    chosen = [row[f"{row['auto']} ratio"] for row in rows if f"{row['auto']} ratio" in row]
+    if chosen:
+        behind = sum(ratio < BEHIND for ratio in chosen)
+        console.print(f"auto: {min(chosen):.2f}x at least, {report.geometric_mean(chosen):.2f}x in the geometric mean; "
+                      f"{behind} of {len(chosen)} below {BEHIND}x\n", style="dim")  # fmt: skip
 
 
 def ours_cell(row, name):

@@ -59,8 +59,8 @@ typedef struct {
                    intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel, void *scratch);
 } fc_transform;
 
-/* The rows of `transforms`: Winograd's F(m x m, 3 x 3), each followed by its F(m x 1, 3 x 1) and F(1 x m, 1 x 3), and
- * Fourier's of T x T pixels. */
+/* The rows of `transforms`: Winograd's F(m x m, 3 x 3), each followed by its F(m x 1, 3 x 1) and F(1 x m, 1 x 3),
+ * Fourier's of T x T pixels, and Winograd's F(3 x 3, 4 x 4), whose weights are pixels of a gradient. */
 enum {
     FC_WINOGRAD_2,
     FC_WINOGRAD_4 = FC_WINOGRAD_2 + 3,
@@ -70,6 +70,7 @@ enum {
     FC_FFT_32,
     FC_FFT_64,
     FC_FFT_128,
+    FC_WINOGRAD_GRAD,
     FC_TRANSFORMS
 };
 

@@ -6,7 +6,7 @@ from fastconv import threads
 from fastconv._loops import pointwise as _nest
 from fastconv._loops import softmax as _softmax
 from fastconv.arrays import as_array, check_out, check_same_dtype
-from fastconv.shapes import to_int
+from fastconv.checks import to_int
 
 
 def _pointwise(name, out, num_threads, **arguments):
@@ -59,11 +59,11 @@ def _check_axis(axis, array, name):
 
 def _along(axis, nest, arrays, num_threads):
     """The result of a nest over rows, for arrays of one shape whose rows lie along `axis`."""
+    team = threads.team_size(2 * threads.ELEMENT_WORK * arrays[0].size, num_threads)
     rows = [np.ascontiguousarray(np.moveaxis(array, axis, -1)) for array in arrays]
     y = np.empty(rows[0].shape, rows[0].dtype)
     if y.size:
         n = y.shape[-1]
-        team = threads.team_size(2 * threads.ELEMENT_WORK * y.size, num_threads)
         nest(y.size // n, n, y.itemsize).run(rows[0], rows[1] if len(rows) > 1 else None, None, y, team)
     return np.ascontiguousarray(np.moveaxis(y, -1, axis))
 

@@ -13,9 +13,11 @@ from fastconv import tuned
 from fastconv._loops import im2col as _im2col
 from fastconv._loops import naive as _naive
 from fastconv._loops import weight_grad as _weight_grad
+from fastconv._loops import winograd_grad as _winograd_grad
 from fastconv._loops.kernels import active_isa
 from fastconv._loops.probe import all_finite
 from fastconv._loops.transformed import FFT, WINOGRAD
+from fastconv.checks import to_choice, to_flag
 from fastconv.costs import (
     direct_cost,
     direct_nest,
@@ -24,13 +26,26 @@ from fastconv.costs import (
     naive_cost,
     packing_cost,
     plain_weight_bytes,
+    weight_grad_cost,
     winograd_cost,
+    winograd_grad_cost,
     winograd_prepare_cost,
 )
 from fastconv.shapes import ConvShape
 
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
 MOST_ERROR = 4.0  # of rows that `auto` may choose, in the units of Algorithm.error
+
+
+@dataclass(frozen=True)
+class WeightGrad:
+    """How a row computes weight gradients: refuse and cost as in Algorithm, and the nest,
+
+    compiled(geometry, itemsize, x_strides, grad_strides).run(x, grad, None, dw, team)      fills dw"""
+
+    refuse: Callable[[ConvShape], str | None]
+    cost: Callable[[ConvShape, int], float]
+    nest: object
 
 
 @dataclass(frozen=True)
@@ -45,9 +60,7 @@ class Algorithm:
 
     or None for the definition's loops, which take the caller's weight as it is. cost(shape, itemsize) is seconds on
     the nominal core, prepare_cost(...) that of prepare. An input gradient is a convolution too, and uses the same
-    nests; weight_grad is the nest of the weight gradient, or None, with
-
-        compiled(geometry, itemsize, x_strides, grad_strides).run(x, grad, None, dw, team)      fills dw"""
+    nests. weight_grad is the weight gradient that comes with the row, or None."""
 
     name: str
     refuse: Callable[[ConvShape], str | None]
@@ -59,7 +72,7 @@ class Algorithm:
     multiplies_padding: bool = False  # with its zeros, where the definition skips it
     spread: int = 0  # how many results beyond those that meet an Inf or NaN of x it may reach: a tile less one
     error: float = 1.1  # rms error in units of direct summation's, at most, from 16 channels on (docs/accuracy.md)
-    weight_grad: object = None
+    weight_grad: WeightGrad | None = None
     summary: str = ""
 
     @property
@@ -115,6 +128,12 @@ def _refuse_winograd(shape):
     return _without_channels(shape)
 
 
+def _refuse_winograd_grad(shape):
+    if (shape.R, shape.S) != (3, 3):
+        return f"the kernel is {shape.R}x{shape.S}, and that of the weight gradient F(3x3, 4x4) is 3x3"
+    return _refuse_winograd(shape)
+
+
 def _winograd_row(m, error):
     """F(m x m, 3 x 3), or along one axis only."""
 
@@ -127,6 +146,7 @@ def _winograd_row(m, error):
         strict=False,
         spread=m - 1,
         error=error,
+        weight_grad=WeightGrad(_refuse_winograd_grad, winograd_grad_cost, _winograd_grad) if m == 4 else None,
         summary=f"F({m} x {m}, 3 x 3): {9 * m * m / (m + 2) ** 2:.2f} times fewer multiplications"
         + ("" if error <= MOST_ERROR else "; less accurate, never chosen by auto"),
     )
@@ -148,7 +168,7 @@ ALGORITHMS = (
         prepare_cost=packing_cost,
         takes_blocking=True,
         multiplies_padding=True,
-        weight_grad=_weight_grad,
+        weight_grad=WeightGrad(never, weight_grad_cost, _weight_grad),
         summary="the seven-loop sum, register-tiled; no matrix in between",
     ),
     Algorithm(
@@ -191,17 +211,12 @@ def choose(shape, itemsize, algorithm="auto", strict=False, prepared=False, bloc
     with FASTCONV_TUNED=1 and prepared weights, what was measured beforehand comes first (fastconv/tuned.py).
     Raises ValueError for an unknown name, a shape the named algorithm cannot do, or strict with an algorithm
     that rewrites the sum; TypeError for what is no string."""
-    if strict is not True and strict is not False:
-        raise TypeError(f"strict must be True or False, got {strict!r}")
-    if not isinstance(algorithm, str):
-        raise TypeError(f"algorithm must be a string, got {algorithm!r}")
+    algorithm, strict = to_choice(algorithm, "algorithm", NAMES), to_flag(strict, "strict")
     return _choose(shape, itemsize, algorithm, strict, prepared, blocking is not None, active_isa())
 
 
 @lru_cache(maxsize=1024)
 def _choose(shape, itemsize, algorithm, strict, prepared, blocked, isa):
-    if algorithm not in NAMES:
-        raise ValueError(f"algorithm must be one of {', '.join(map(repr, NAMES))}, got {algorithm!r}")
     if algorithm != "auto":
         row = BY_NAME[algorithm]
         reason = row.refuse(shape)
@@ -221,17 +236,24 @@ def _choose(shape, itemsize, algorithm, strict, prepared, blocked, isa):
     return min(able, key=lambda row: (row.name != measured, row_cost(row, shape, itemsize, prepared)))
 
 
-def choose_weight_grad(algorithm="auto", strict=False):
-    """The row whose weight gradient runs: the named one, or "direct".
+def choose_weight_grad(shape, itemsize, algorithm="auto", strict=False):
+    """The weight gradient that runs: that of the named row, or for "auto" the cheapest that does not refuse.
 
-    Raises ValueError for a name that is unknown, has no weight gradient or, with strict, rewrites the sum."""
-    row = BY_NAME["direct"] if algorithm == "auto" else BY_NAME.get(algorithm)
-    if row is None or row.weight_grad is None:
-        able = ", ".join(repr(row.name) for row in ALGORITHMS if row.weight_grad is not None)
-        raise ValueError(f"algorithm of a weight gradient must be 'auto' or one of {able}, got {algorithm!r}")
+    Raises ValueError for a name that is unknown, has no weight gradient or cannot do the shape, or with strict rewrites
+    the sum."""
+    rows = {row.name: row for row in ALGORITHMS if row.weight_grad is not None}
+    algorithm = to_choice(algorithm, "algorithm of a weight gradient", ("auto", *rows))
+    strict = to_flag(strict, "strict")
+    if algorithm == "auto":
+        able = [row for row in rows.values() if not row.weight_grad.refuse(shape) and (row.strict or not strict)]
+        return min((row.weight_grad for row in able), key=lambda way: way.cost(shape, itemsize))
+    row = rows[algorithm]
+    reason = row.weight_grad.refuse(shape)
+    if reason:
+        raise ValueError(f"algorithm {row.name!r} cannot do this shape: {reason}")
     if strict and not row.strict:
         raise ValueError(f"strict=True excludes algorithm {row.name!r}, which rewrites the sum")
-    return row
+    return row.weight_grad
 
 
 def row_cost(row, shape, itemsize, prepared):

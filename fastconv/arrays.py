@@ -37,6 +37,32 @@ def as_array(value, name):
     return array
 
 
+def as_integers(value, name):
+    """A contiguous int64 copy of an array of integers: a copy, so that nobody can change what the nests take for
+    places in memory once it has been checked. TypeError for everything else."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a MaskedArray, whose mask fastconv would ignore; pass np.ma.filled(...)")
+    if not isinstance(value, np.ndarray) and not hasattr(value, "__array__"):
+        raise TypeError(f"{name} must be an array of integers, got {type(value).__name__}")
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, got {array.dtype}")
+    if array.dtype.itemsize == 8 and array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must be below 2**63, got {array.max()}")
+    return np.array(array, np.int64, order="C")
+
+
+def to_dtype(dtype, name="dtype"):
+    """np.dtype of float32 or float64, however it is written; TypeError for everything else."""
+    try:
+        found = None if dtype is None else np.dtype(dtype)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.char not in "fd" or not found.isnative:
+        raise TypeError(f"{name} must be float32 or float64, got {dtype!r}")
+    return found
+
+
 def check_same_dtype(first_name, first, name, array):
     """TypeError unless both arrays have one dtype."""
     if array.dtype != first.dtype:

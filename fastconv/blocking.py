@@ -1,7 +1,8 @@
 """The cache block sizes that a user may set and sweep."""
 
 from dataclasses import dataclass
-from operator import index
+
+from fastconv.checks import to_count
 
 LARGEST = 2**31 - 1
 
@@ -23,16 +24,7 @@ class Blocking:
 
     def __post_init__(self):
         for name in ("mc", "nc", "kc"):
-            value = getattr(self, name)
-            if isinstance(value, bool):
-                raise TypeError(f"{name} must be an integer, got {value!r}")
-            try:
-                value = index(value)
-            except TypeError:
-                raise TypeError(f"{name} must be an integer, got {value!r}") from None
-            if not 1 <= value <= LARGEST:
-                raise ValueError(f"{name} must be between 1 and {LARGEST}, got {value}")
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, to_count(getattr(self, name), name, most=LARGEST))
 
 
 def check_blocking(blocking):

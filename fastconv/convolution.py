@@ -6,19 +6,18 @@ import numpy as np
 from fastconv import threads
 from fastconv._loops import im2col as _im2col
 from fastconv.algorithms import choose, prepare_weights
-from fastconv.arrays import as_array, check_out, check_same_dtype
+from fastconv.arrays import as_array, check_out, check_same_dtype, to_dtype
 from fastconv.blocking import check_blocking
+from fastconv.checks import to_flag
 from fastconv.explanation import explain
-from fastconv.shapes import conv_shape, to_int, window_shape
-
-DTYPES = ("float32", "float64")
+from fastconv.shapes import conv_shape, to_shape, window_shape
 
 
 def check_activation(activation):
     """Whether the activation is a ReLU; ValueError for a name that fastconv does not have."""
     if activation is None:
         return False
-    if activation == "relu":
+    if isinstance(activation, str) and activation == "relu":
         return True
     kind = ValueError if isinstance(activation, str) else TypeError
     raise kind(f"activation must be None or 'relu', got {activation!r}")
@@ -80,8 +79,7 @@ def explain_conv2d(input_shape, weight_shape, *, dtype="float32", stride=1, padd
     Each row says why the algorithm refuses, or its estimated seconds on one nominal core, its workspace per
     thread and its weights in bytes. prepared: whether weights are prepared beforehand, as a plan does. The
     parameters and errors are conv2d's."""
-    if str(dtype) not in DTYPES and dtype not in (np.float32, np.float64):
-        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}")
+    dtype, prepared = to_dtype(dtype), to_flag(prepared, "prepared")
     check_blocking(blocking)
     shape = conv_shape(to_shape(input_shape, "input_shape"), to_shape(weight_shape, "weight_shape"),
                        stride, padding, dilation, groups, layout)  # fmt: skip
@@ -93,18 +91,6 @@ def in_nchw_order(array, layout):
     return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
 
 
-def to_shape(shape, name):
-    """A tuple of four non-negative integers."""
-    try:
-        sizes = tuple(shape)
-    except TypeError:
-        raise TypeError(f"{name} must be a sequence of 4 integers, got {shape!r}") from None
-    sizes = tuple(to_int(size, name) for size in sizes)
-    if len(sizes) != 4 or min(sizes) < 0:
-        raise ValueError(f"{name} must be 4 sizes of at least 0, got {shape!r}")
-    return sizes
-
-
 def im2col(x, kernel_size, *, stride=1, padding=0, dilation=1, layout="NCHW", num_threads=None):
     """The im2col matrix: one row per output pixel, (N*P*Q, C*R*S) for "NCHW", (N*P*Q, R*S*C) for "NHWC".
 
@@ -112,9 +98,11 @@ def im2col(x, kernel_size, *, stride=1, padding=0, dilation=1, layout="NCHW", nu
     conv2d avoids. kernel_size: an integer or (R, S). x, the other parameters and errors as conv2d's."""
     x = as_array(x, "x")
     shape = window_shape(x.shape, kernel_size, stride, padding, dilation, layout)
-    out = np.empty((shape.N * shape.P * shape.Q, shape.C * shape.R * shape.S), x.dtype)
+    rows, columns = shape.N * shape.P * shape.Q, shape.C * shape.R * shape.S
+    team = threads.team_size(rows * columns, num_threads)
+    out = np.empty((rows, columns), x.dtype)
     if out.size:
-        _im2col.im2col(shape.packed, in_nchw_order(x, layout), out, threads.team_size(out.size, num_threads))
+        _im2col.im2col(shape.packed, in_nchw_order(x, layout), out, team)
     return out
 
 
@@ -129,6 +117,7 @@ def col2im(cols, input_shape, kernel_size, *, stride=1, padding=0, dilation=1, l
     expected = (shape.N * shape.P * shape.Q, shape.C * shape.R * shape.S)
     if cols.shape != expected:
         raise ValueError(f"cols must have shape {expected} for this input_shape and kernel_size, got {cols.shape}")
+    team = threads.team_size(cols.size, num_threads)
     x = np.empty(input_shape, cols.dtype)
     if x.size:
         pixels, taps = (shape.N, shape.P, shape.Q), (shape.R, shape.S)
@@ -137,5 +126,5 @@ def col2im(cols, input_shape, kernel_size, *, stride=1, padding=0, dilation=1, l
             cols = cols.reshape(*pixels, *taps, shape.C).transpose(0, 1, 2, 5, 3, 4)
         else:
             cols = cols.reshape(*pixels, shape.C, *taps)
-        _im2col.col2im(shape.packed, cols, in_nchw_order(x, layout), threads.team_size(cols.size, num_threads))
+        _im2col.col2im(shape.packed, cols, in_nchw_order(x, layout), team)
     return x

@@ -8,6 +8,7 @@ from functools import lru_cache
 from fastconv._loops import depthwise as _depthwise
 from fastconv._loops import direct as _direct
 from fastconv._loops import direct_rows as _direct_rows
+from fastconv._loops import im2col as _im2col
 from fastconv._loops.fft_depthwise import FFT_DEPTHWISE
 from fastconv._loops.kernels import active_isa, tile_sizes
 from fastconv._loops.transformed import FFT
@@ -28,6 +29,9 @@ FEW_CHANNELS = 16  # up to which "direct" runs along channels-first rows: a gues
 # transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden; preparing them, per float made.
 WINOGRAD_NS, WINOGRAD_PREPARED_NS = 0.1, 1.2
 L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 40.0, 16 << 20
+# Weight gradients: the product's share of the nominal speed, and what each float of Winograd's transforms takes, with
+# the copies around them. Fitted to 12 layers, 224 to 7 pixels, Zen 3, 2026-11.
+GRAD_SPEED, GRAD_NS = 0.8, 0.55
 # "fft": the transforms; the products' share of the nominal speed; transformed weights, which are read once a round,
 # and what preparing them costs, in transforms. Fitted to 15 layers, 5x5 to 31x31, AVX2 on Zen 3, 2026-11.
 TRANSFORM_GFLOPS, SPECTRA_SPEED, SPECTRA_GBYTES, PREPARED_SPECTRA = 35.0, 0.75, 20.0, 2.5
@@ -88,9 +92,11 @@ def direct_cost(shape, itemsize):
 def im2col_cost(shape, itemsize):
     lowered = shape.N * shape.P * shape.Q * shape.C * shape.R * shape.S * itemsize
     product = _product_seconds(shape, itemsize, 16 if shape.layout == "NHWC" else 8)
-    if shape.layout == "NCHW" and shape.output_shape[2:] + shape.weight_shape[2:] != (*shape.input_shape[2:], 1, 1):
-        product *= COLUMNS  # x is not the matrix as it lies
-    return product + lowered / (LOWERED_GBYTES[shape.layout] * 1e9)
+    if shape.output_shape[2:] + shape.weight_shape[2:] == (*shape.input_shape[2:], 1, 1):
+        return product + lowered / (LOWERED_GBYTES[shape.layout] * 1e9)  # x is the matrix as it lies
+    if shape.layout == "NCHW" and not _im2col.transposes(shape.packed, itemsize):
+        return product * COLUMNS + lowered / (LOWERED_GBYTES["NCHW"] * 1e9)
+    return product + lowered / (LOWERED_GBYTES["NHWC"] * 1e9) + _transposing(shape, itemsize)
 
 
 def packing_cost(shape, itemsize):
@@ -121,6 +127,19 @@ def winograd_cost(m, shape, itemsize):
 def winograd_prepare_cost(m, shape, itemsize):
     """Transforming the weights."""
     return _winograd_counts(m, shape)[2] * itemsize / 4 * WINOGRAD_PREPARED_NS * 1e-9
+
+
+def weight_grad_cost(shape, itemsize):
+    """The product whose sum runs over the pixels."""
+    return _product_seconds(shape, itemsize, 8) / GRAD_SPEED
+
+
+def winograd_grad_cost(shape, itemsize):
+    """F(3 x 3, 4 x 4): products, and the transforms of x, grad and the sums."""
+    tiles = shape.N * math.ceil(shape.P / 4) * math.ceil(shape.Q / 4)
+    filters = shape.C * shape.K // shape.groups
+    products = 2 * 36 * tiles * filters * itemsize / (4e9 * NOMINAL[active_isa()])
+    return products + 36 * (tiles * (shape.C + shape.K) + filters) * GRAD_NS * 1e-9 * itemsize / 4
 
 
 def _fft_depthwise(shape):

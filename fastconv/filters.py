@@ -2,24 +2,26 @@
 
 import numpy as np
 
-from fastconv.shapes import to_counts, to_int
+from fastconv.checks import to_count, to_real
+
+LARGEST = 2**30  # of a filter whose elements can be addressed
 
 
-def _checked(size):
-    size = to_int(size, "size")
-    to_counts(size, "size", 1)
-    return size
+def _empty(size):
+    """An array for the filter, so that there is room for it before anything is computed."""
+    size = to_count(size, "size", most=LARGEST)
+    return np.empty((size, size))
 
 
 def gaussian(size=3, sigma=1.0):
     """A (size, size) Gaussian of standard deviation sigma pixels, sum 1: the lecture's blur."""
-    size = _checked(size)
-    if not isinstance(sigma, (int, float, np.floating, np.integer)) or isinstance(sigma, bool):
-        raise TypeError(f"sigma must be a number, got {sigma!r}")
+    sigma = to_real(sigma, "sigma")
     if not 0 < sigma < np.inf:
         raise ValueError(f"sigma must be positive and finite, got {sigma!r}")
-    line = np.exp(-((np.arange(size) - (size - 1) / 2) ** 2) / (2 * float(sigma) ** 2))
-    kernel = np.outer(line, line)
+    kernel = _empty(size)
+    with np.errstate(over="ignore"):  # far from the centre of a narrow one all is 0
+        line = np.exp(-(((np.arange(len(kernel)) - (len(kernel) - 1) / 2) / sigma) ** 2) / 2)
+    np.outer(line, line, out=kernel)
     return kernel / kernel.sum()
 
 
@@ -35,5 +37,6 @@ def sobel_y():
 
 def box(size=3):
     """The (size, size) mean: every weight 1 / size**2."""
-    size = _checked(size)
-    return np.full((size, size), 1.0 / size**2)
+    kernel = _empty(size)
+    kernel[...] = 1.0 / kernel.size
+    return kernel

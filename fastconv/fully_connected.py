@@ -28,11 +28,11 @@ def linear(x, weight, bias=None, *, out=None, num_threads=None):
     (n_out, n_in), shape = weight.shape, (*x.shape[:1], *weight.shape[:1])
     _check_matrix(x, "x", n_in, "(N, in)")
     bias = check_bias(bias, weight, n_out)
+    team = threads.team_size(2 * x.shape[0] * n_in * n_out, num_threads)
     if out is None:
         out = np.empty(shape, x.dtype)
     else:
         check_out(out, shape, x.dtype, (("x", x), ("weight", weight), ("bias", bias)))
-    team = threads.team_size(2 * x.shape[0] * n_in * n_out, num_threads)
     operands = np.ascontiguousarray(x), np.ascontiguousarray(weight), bias, out
     _linear.linear(x.shape[0], n_in, n_out, x.itemsize).run(*operands, team)
     return out
@@ -50,9 +50,9 @@ def linear_grad(grad, x, weight, *, num_threads=None):
     _check_matrix(grad, "grad", n_out, "(N, out)")
     if grad.shape[0] != x.shape[0]:
         raise ValueError(f"grad and x must have as many rows, got {grad.shape[0]} and {x.shape[0]}")
+    team = threads.team_size(2 * len(x) * n_in * n_out, num_threads)
     grad, x, weight = (np.ascontiguousarray(array) for array in (grad, x, weight))
     sizes = len(x), n_in, n_out, x.itemsize
-    team = threads.team_size(2 * len(x) * n_in * n_out, num_threads)
     dx, dw, db = (np.empty(shape, x.dtype) for shape in (x.shape, weight.shape, (n_out,)))
     _linear.linear_input_grad(*sizes).run(grad, weight, None, dx, team)
     _linear.linear_weight_grad(*sizes).run(x, grad, None, dw, team)

@@ -8,8 +8,9 @@ from fastconv._loops import input_grad as _input_grad
 from fastconv.algorithms import choose, choose_weight_grad, prepare_weights
 from fastconv.arrays import as_array, check_out, check_same_dtype
 from fastconv.blocking import check_blocking
-from fastconv.convolution import check_bias, conv2d, to_shape
-from fastconv.shapes import conv_shape, input_grad_parts, to_count, to_counts, to_layout, transposed_shape
+from fastconv.checks import to_count
+from fastconv.convolution import check_bias, conv2d
+from fastconv.shapes import conv_shape, input_grad_parts, to_counts, to_layout, to_shape, transposed_shape
 
 
 def conv2d_input_grad(grad, weight, input_shape, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW",
@@ -35,12 +36,14 @@ def conv2d_weight_grad(x, grad, kernel_size, *, stride=1, padding=0, dilation=1,
         dw[k,c,r,s] = sum_{n,p,q} grad[n,k,p,q] * x[n, c, p*stride_h - pad_top + r*dilation_h, ...]
 
     in the weight's layout. grad has the shape of the output before the activation; kernel_size is an integer or
-    (R, S). algorithm: "auto" or "direct", a product whose sum runs over the pixels; it has no blocks to set. Padding is
-    multiplied as zeros, so where grad holds Inf or NaN, taps that meet padding get NaN too. The other parameters and
-    the errors are conv2d's."""
+    (R, S). algorithm: "auto"; "direct", a product whose sum runs over the pixels; or for 3x3 filters with stride 1
+    "winograd4x4", F(3x3, 4x4) after Lavin and Gray (2016), which multiplies 4 times less and which strict=True
+    excludes. Neither has blocks to set. Padding is multiplied as zeros, so where grad holds Inf or NaN, taps that meet
+    padding get NaN too; "winograd4x4" makes NaN of all taps of a channel or filter that holds one. The other parameters
+    and the errors are conv2d's."""
     x, grad = _pair_of_arrays("x", x, "grad", grad)
-    shape = _weight_grad_shape(x, grad, to_counts(kernel_size, "kernel_size", 1), stride, padding, dilation, groups,
-                               layout)  # fmt: skip
+    shape = weight_grad_shape(x, grad, to_counts(kernel_size, "kernel_size", 1), stride, padding, dilation, groups,
+                              layout)  # fmt: skip
     _check_shape("grad", grad, shape.output_shape)
     return _weight_gradient(shape, x, grad, algorithm, strict, blocking, out, num_threads)
 
@@ -84,6 +87,8 @@ def conv_transpose2d_input_grad(grad, weight, input_shape, *, output_padding=0, 
     grad, weight = _pair_of_arrays("grad", grad, "weight", weight)
     shape, size = transposed_shape(to_shape(input_shape, "input_shape"), weight.shape, output_padding, stride, padding,
                                    dilation, groups, layout)  # fmt: skip
+    if out is not None:
+        check_out(out, shape.output_shape, grad.dtype, (("grad", grad), ("weight", weight)))
     return conv2d(_pixels_met(shape, size, grad), weight, stride=shape.stride, padding=shape.padding,
                   dilation=shape.dilation, groups=shape.groups, layout=layout, algorithm=algorithm, strict=strict,
                   blocking=blocking, out=out, num_threads=num_threads)  # fmt: skip
@@ -102,7 +107,10 @@ def conv_transpose2d_weight_grad(x, grad, kernel_size, *, output_padding=0, stri
     channels, outputs = (array.shape[3 if to_layout(layout) == "NHWC" else 1] for array in (x, grad))
     weight_shape = _weight_shape(channels, outputs, kernel, groups, layout, "grad")
     shape, size = transposed_shape(x.shape, weight_shape, output_padding, stride, padding, dilation, groups, layout)
-    return _weight_gradient(shape, _pixels_met(shape, size, grad), x, algorithm, strict, blocking, out, num_threads)
+    met = _pixels_met(shape, size, grad)
+    if out is not None:
+        check_out(out, shape.weight_shape, grad.dtype, (("x", x), ("grad", grad)))
+    return _weight_gradient(shape, met, x, algorithm, strict, blocking, out, num_threads)
 
 
 def _pair_of_arrays(first_name, first, name, array):
@@ -123,7 +131,8 @@ def _weight_shape(filters, channels, kernel, groups, layout, name):
     return (filters, *kernel, channels // groups) if layout == "NHWC" else (filters, channels // groups, *kernel)
 
 
-def _weight_grad_shape(x, grad, kernel, stride, padding, dilation, groups, layout):
+def weight_grad_shape(x, grad, kernel, stride, padding, dilation, groups, layout):
+    """The ConvShape of the convolution with that kernel that gives an array like grad."""
     axis = 3 if to_layout(layout) == "NHWC" else 1
     for name, array in (("x", x), ("grad", grad)):
         if array.ndim != 4:
@@ -146,7 +155,7 @@ def _pixels(array, pixels, layout):
 
 def _weight_gradient(shape, x, grad, algorithm, strict, blocking, out, num_threads):
     check_blocking(blocking)
-    row = choose_weight_grad(algorithm, strict)
+    way = choose_weight_grad(shape, x.itemsize, algorithm, strict)
     if blocking is not None:
         raise ValueError("blocking was given, but a weight gradient has no blocks to set")
     team = threads.team_size(shape.flops, num_threads)
@@ -157,7 +166,7 @@ def _weight_gradient(shape, x, grad, algorithm, strict, blocking, out, num_threa
     if grad.size == 0:
         out[...] = 0
     elif out.size:
-        row.weight_grad.compiled(shape.packed, x.itemsize, x.strides, grad.strides).run(x, grad, None, out, team)
+        way.nest.compiled(shape.packed, x.itemsize, x.strides, grad.strides).run(x, grad, None, out, team)
     return out
 
 

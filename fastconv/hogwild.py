@@ -4,7 +4,8 @@ import numpy as np
 
 from fastconv import threads
 from fastconv._loops import hogwild as _hogwild
-from fastconv.arrays import as_array, check_same_dtype, shares_memory
+from fastconv.arrays import as_array, as_integers, check_same_dtype, shares_memory
+from fastconv.checks import to_choice, to_flag, to_real
 
 MODES = _hogwild.MODES
 
@@ -22,15 +23,13 @@ def check_shared(array, name):
 
 
 def check_indices(indices, shape, size):
-    """The indices as contiguous int64; ValueError unless they have that shape and lie in range(size)."""
-    indices = np.asarray(indices)
-    if indices.dtype.kind not in "iu":
-        raise TypeError(f"indices must be integers, got {indices.dtype}")
+    """The indices as int64; ValueError unless they have that shape and lie in range(size)."""
+    indices = as_integers(indices, "indices")
     if indices.shape != shape:
         raise ValueError(f"indices must have the shape of updates, {shape}, got {indices.shape}")
     if indices.size and not (0 <= indices.min() and indices.max() < size):
         raise ValueError(f"indices must be in range({size}), got {indices.min()} to {indices.max()}")
-    return np.ascontiguousarray(indices, np.int64)
+    return indices
 
 
 def accumulate(shared, updates, *, indices=None, scale=1.0, mode="hogwild", num_threads=None, count_lost=False):
@@ -57,10 +56,7 @@ def accumulate(shared, updates, *, indices=None, scale=1.0, mode="hogwild", num_
         indices = check_indices(indices, updates.shape, shared.size)
     elif updates.shape[1] != shared.size:
         raise ValueError(f"updates must have {shared.size} columns, as shared has elements, got {updates.shape[1]}")
-    if mode not in MODES:
-        kind = ValueError if isinstance(mode, str) else TypeError
-        raise kind(f"mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}")
-    scale = float(scale)
+    mode, scale, count_lost = to_choice(mode, "mode", MODES), to_real(scale, "scale"), to_flag(count_lost, "count_lost")
     if shares_memory(shared, updates):
         raise ValueError("shared shares memory with updates")
     team = threads.team_size(2 * updates.size, num_threads)
@@ -68,5 +64,5 @@ def accumulate(shared, updates, *, indices=None, scale=1.0, mode="hogwild", num_
     if updates.size:
         if updates.strides[1] != updates.itemsize or not updates.flags.aligned:
             updates = np.ascontiguousarray(updates)
-        lost = _hogwild.accumulate(shared, updates, indices, scale, mode, bool(count_lost), team)
+        lost = _hogwild.accumulate(shared, updates, indices, scale, mode, count_lost, team)
     return lost if count_lost else None

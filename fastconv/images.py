@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from fastconv import threads
 from fastconv.arrays import as_array, check_same_dtype
+from fastconv.checks import to_choice
 from fastconv.convolution import conv2d, explain_conv2d
 
 NUMPY_MODE = {"reflect": "reflect", "nearest": "edge"}
@@ -22,10 +24,8 @@ def filter2d(image, kernel, *, border="zero", num_threads=None):
         raise ValueError(f"image must be (H, W) or (H, W, C), got shape {image.shape}")
     if kernel.ndim != 2 or kernel.size == 0:
         raise ValueError(f"kernel must be a non-empty 2-D array, got shape {kernel.shape}")
-    if not isinstance(border, str):
-        raise TypeError(f"border must be a string, got {border!r}")
-    if border not in ("zero", *NUMPY_MODE):
-        raise ValueError(f"border must be 'zero', 'reflect' or 'nearest', got {border!r}")
+    border = to_choice(border, "border", ("zero", *NUMPY_MODE))
+    threads.team_size(0, num_threads)  # refuses nonsense, which conv2d would do too late
     if image.size == 0:
         return np.empty(image.shape, image.dtype)
     result_shape, channels = image.shape, 1 if image.ndim == 2 else image.shape[2]

@@ -4,23 +4,19 @@ import numpy as np
 
 from fastconv import threads
 from fastconv._loops import softmax as _softmax
-from fastconv.arrays import as_array, check_same_dtype
+from fastconv.arrays import as_array, as_integers, check_same_dtype
 
 SPAN = 4096  # elements of binary cross entropy that one chunk adds up
 
 
 def _as_labels(labels, N, classes):
-    """The labels as contiguous int64, each below `classes`."""
-    if not isinstance(labels, np.ndarray) and not hasattr(labels, "__array__"):
-        raise TypeError(f"labels must be an array of integers, got {type(labels).__name__}")
-    labels = np.asarray(labels)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise TypeError(f"labels must be integers, the index of each row's class, got {labels.dtype}")
+    """The labels as int64, each below `classes`: the index of each row's class."""
+    labels = as_integers(labels, "labels")
     if labels.shape != (N,):
         raise ValueError(f"labels must have shape ({N},), one for each row of logits, got {labels.shape}")
     if N and (labels.min() < 0 or labels.max() >= classes):
         raise ValueError(f"labels must be in 0..{classes - 1}, got {labels.min()}..{labels.max()}")
-    return np.ascontiguousarray(labels, np.int64)
+    return labels
 
 
 def _cross_entropy(logits, labels, with_gradient, num_threads):
@@ -28,11 +24,12 @@ def _cross_entropy(logits, labels, with_gradient, num_threads):
     if logits.ndim != 2:
         raise ValueError(f"logits must be 2-D, (N, classes), got shape {logits.shape}")
     N, classes = logits.shape
-    labels, losses = _as_labels(labels, N, classes), np.empty(N)
+    labels = _as_labels(labels, N, classes)
+    team = threads.team_size(2 * threads.ELEMENT_WORK * logits.size, num_threads)
+    losses = np.empty(N)
     gradient = np.empty(logits.shape, logits.dtype) if with_gradient else None
     if N:
         nest = _softmax.cross_entropy(N, classes, logits.itemsize, N)
-        team = threads.team_size(2 * threads.ELEMENT_WORK * logits.size, num_threads)
         nest.run(np.ascontiguousarray(logits), labels, losses, gradient, team)
     return losses, gradient
 
@@ -59,11 +56,11 @@ def _binary_cross_entropy(logits, targets, with_gradient, num_threads):
         raise ValueError(f"targets must have the shape of logits, {logits.shape}, got {targets.shape}")
     if not ((targets >= 0) & (targets <= 1)).all():
         raise ValueError("targets must be between 0 and 1")
+    team = threads.team_size(2 * threads.ELEMENT_WORK * logits.size, num_threads)
     spans = -(-logits.size // SPAN)
     losses, gradient = np.empty(spans), np.empty(logits.shape, logits.dtype) if with_gradient else None
     if spans:
         nest = _softmax.binary_cross_entropy(spans, logits.size, logits.itemsize, logits.size)
-        team = threads.team_size(2 * threads.ELEMENT_WORK * logits.size, num_threads)
         nest.run(np.ascontiguousarray(logits), np.ascontiguousarray(targets), losses, gradient, team)
     return losses.sum() / max(1, logits.size), gradient
 

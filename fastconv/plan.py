@@ -6,9 +6,9 @@ from fastconv import threads
 from fastconv.algorithms import choose, prepare_weights
 from fastconv.arrays import as_array, check_out
 from fastconv.blocking import check_blocking
-from fastconv.convolution import check_activation, check_bias, to_shape
+from fastconv.convolution import check_activation, check_bias
 from fastconv.explanation import explain
-from fastconv.shapes import conv_shape
+from fastconv.shapes import conv_shape, to_shape
 
 
 class Plan:

@@ -5,8 +5,8 @@ import numpy as np
 from fastconv import threads
 from fastconv._loops import pooling as _pooling
 from fastconv.arrays import as_array, check_out, check_same_dtype
-from fastconv.convolution import to_shape
-from fastconv.shapes import window_shape
+from fastconv.checks import to_flag
+from fastconv.shapes import to_shape, window_shape
 
 
 def pool_shape(input_shape, kernel_size, stride, padding, layout):
@@ -19,11 +19,6 @@ def pool_shape(input_shape, kernel_size, stride, padding, layout):
             )
     pixels = shape.P, shape.Q
     return shape, (shape.N, *pixels, shape.C) if layout == "NHWC" else (shape.N, shape.C, *pixels)
-
-
-def _check_flag(count_include_pad):
-    if count_include_pad is not True and count_include_pad is not False:
-        raise TypeError(f"count_include_pad must be True or False, got {count_include_pad!r}")
 
 
 def _check_grad(grad, pooled):
@@ -76,7 +71,7 @@ def avg_pool2d(x, kernel_size, *, stride=None, padding=0, count_include_pad=True
     """The mean of each window: of all its places, the padding's zeros included, or, with count_include_pad=False, of
     its pixels. The other parameters and the errors are max_pool2d's."""
     x = as_array(x, "x")
-    _check_flag(count_include_pad)
+    count_include_pad = to_flag(count_include_pad, "count_include_pad")
     shape, pooled = pool_shape(x.shape, kernel_size, stride, padding, layout)
     team = _team(shape, num_threads)
     out = _allocated(out, pooled, x.dtype, (("x", x),))
@@ -89,7 +84,7 @@ def avg_pool2d_grad(grad, input_shape, kernel_size, *, stride=None, padding=0, c
     """The gradient of avg_pool2d's x, an array of input_shape: each of grad, divided by what the window counted,
     added to the window's pixels. grad has the shape of the result; the rest is avg_pool2d's."""
     grad = as_array(grad, "grad")
-    _check_flag(count_include_pad)
+    count_include_pad = to_flag(count_include_pad, "count_include_pad")
     shape, pooled = pool_shape(to_shape(input_shape, "input_shape"), kernel_size, stride, padding, layout)
     _check_grad(grad, pooled)
     team = _team(shape, num_threads)

@@ -3,6 +3,8 @@
 more than the product. Check, allocate, delegate to fastconv/_loops/gemm.pyx or naive.pyx."""
 cimport numpy as cnp
 
+from math import prod
+
 import numpy as np
 
 from fastconv._loops cimport gemm as nest
@@ -12,6 +14,7 @@ from fastconv import threads
 from fastconv._loops import naive
 from fastconv.arrays import as_array, check_out, check_same_dtype, shares_memory
 from fastconv.blocking import Blocking, check_blocking
+from fastconv.checks import to_choice, to_flag, to_real
 
 cnp.import_array()
 
@@ -33,12 +36,7 @@ cdef inline cnp.ndarray to_array(object value, str name):
 cdef double to_scalar(object value, str name) except? -1:
     if type(value) is float:
         return value
-    if isinstance(value, (int, np.integer, np.floating)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            raise ValueError(f"{name} is too large for a float") from None
-    raise TypeError(f"{name} must be a real number, got {value!r}")
+    return to_real(value, name)
 
 
 cdef int team_for(double work, object num_threads) except -1:
@@ -112,14 +110,16 @@ def gemm(a, b, c=None, *, alpha=1.0, beta=None, trans_a=False, trans_b=False, ou
                          "fastconv.matmul takes other ranks")
     if cnp.PyArray_TYPE(A) != cnp.PyArray_TYPE(B):
         check_same_dtype("a", A, "b", B)
-    if trans_a is not False:
-        A = transposed(A, trans_a, "trans_a")
-    if trans_b is not False:
-        B = transposed(B, trans_b, "trans_b")
+    if trans_a is not False and to_flag(trans_a, "trans_a"):
+        A = A.T
+    if trans_b is not False and to_flag(trans_b, "trans_b"):
+        B = B.T
     m, k, n = cnp.PyArray_DIM(A, 0), cnp.PyArray_DIM(A, 1), cnp.PyArray_DIM(B, 1)
     if cnp.PyArray_DIM(B, 0) != k:
         raise ValueError(f"op(a) is {m}x{k} and op(b) is {cnp.PyArray_DIM(B, 0)}x{n}: "
                          f"the inner dimensions of a and b differ")
+    if 8.0 * m * n >= 9.2e18:
+        raise too_large((m, n))
     alpha_value = to_scalar(alpha, "alpha")
     if beta is None:
         beta_value = 0 if c is None else 1
@@ -133,7 +133,7 @@ def gemm(a, b, c=None, *, alpha=1.0, beta=None, trans_a=False, trans_b=False, ou
         check_same_dtype("a", A, "c", C)
         if C.ndim != 2 or cnp.PyArray_DIM(C, 0) != m or cnp.PyArray_DIM(C, 1) != n:
             raise ValueError(f"c must have shape {(m, n)}, got {np.shape(C)}")
-    if algorithm != "auto" or blocking is not None:
+    if type(algorithm) is not str or algorithm != "auto" or blocking is not None:
         check_algorithm(algorithm, blocking)
     team = team_for(2.0 * m * n * k, num_threads)
 
@@ -156,18 +156,14 @@ def gemm(a, b, c=None, *, alpha=1.0, beta=None, trans_a=False, trans_b=False, ou
     return result
 
 
-cdef cnp.ndarray transposed(cnp.ndarray array, object flag, str name):
-    if flag is not True and flag is not False and not isinstance(flag, np.bool_):
-        raise TypeError(f"{name} must be True or False, got {flag!r}")
-    return array.T if flag else array
+def too_large(shape):
+    """The error where a result could not even be addressed."""
+    return ValueError(f"the product of a and b would have shape {shape}, more elements than can be addressed")
 
 
 def check_algorithm(algorithm, blocking):
     """Refuses a name that gemm does not have, and blocks for a product that has none."""
-    if not isinstance(algorithm, str):
-        raise TypeError(f"algorithm must be a string, got {algorithm!r}")
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm must be one of {', '.join(map(repr, ALGORITHMS))}, got {algorithm!r}")
+    to_choice(algorithm, "algorithm", ALGORITHMS)
     check_blocking(blocking)
     if blocking is not None and algorithm == "naive":
         raise ValueError('blocking was given, but algorithm "naive" has no blocks')
@@ -195,13 +191,17 @@ def matmul(a, b, *, out=None, num_threads=None):
     except ValueError:
         raise ValueError(f"the batch dimensions of a {np.shape(a)} and b {np.shape(b)} do not broadcast") from None
     shape = batch + (() if row else (m,)) + (() if column else (n,))
+    if 8 * prod(shape) >= 2**63:
+        raise too_large(shape)
+    team = team_for(2.0 * m * n * k, num_threads)
     if out is None:
         target = np.empty(shape, dtype=A.dtype)
     else:
         check_out(out, shape, A.dtype, (("a", A), ("b", B)))
         target = out
     result = target.reshape(batch + (m, n))
-    team = team_for(2.0 * m * n * k, num_threads)
+    if result.size == 0:
+        return target
     if not batch:
         run_packed(A, B, result, 1.0, 0.0, None, team)
         return target if shape or out is not None else target[()]

@@ -7,39 +7,28 @@ do not overflow; whatever reaches the nests has been checked to fit 63 bits."""
 import struct
 from functools import lru_cache
 from math import gcd
-from operator import index
 from typing import NamedTuple
+
+from fastconv.checks import to_choice, to_count, to_int
 
 LARGEST = 2**63 - 1
 LAYOUTS = ("NCHW", "NHWC")
 
 
-def to_int(value, name):
-    """An integer, NumPy's included; TypeError for bools, floats and everything else."""
-    if type(value) is int:
-        return value
-    if isinstance(value, bool) or type(value).__name__ == "bool":
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    try:
-        return index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-
-
-def to_pair(value, name):
-    """(h, w) of an integer or of a pair of them."""
+def to_pair(value, name, pair="(h, w)"):
+    """Two integers, of one or of a pair of them; `pair` says what they are."""
     if type(value) is int:
         return value, value
     if isinstance(value, (str, bytes)) or value is None:
-        raise TypeError(f"{name} must be an integer or a pair (h, w), got {value!r}")
+        raise TypeError(f"{name} must be an integer or a pair {pair}, got {value!r}")
     try:
-        pair = tuple(value)
+        values = tuple(value)
     except TypeError:
         both = to_int(value, name)
         return both, both
-    if len(pair) != 2:
-        raise ValueError(f"{name} must be an integer or a pair (h, w), got {len(pair)} values: {value!r}")
-    return to_int(pair[0], name), to_int(pair[1], name)
+    if len(values) != 2:
+        raise ValueError(f"{name} must be an integer or a pair {pair}, got {len(values)} values: {value!r}")
+    return to_int(values[0], name), to_int(values[1], name)
 
 
 def to_counts(value, name, least):
@@ -52,20 +41,21 @@ def to_counts(value, name, least):
     return pair
 
 
-def to_count(value, name):
-    """An integer of at least 1."""
-    count = to_int(value, name)
-    if count < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")
-    return count
-
-
 def to_layout(layout):
     """The layout's name, checked."""
-    if layout not in LAYOUTS:
-        kind = ValueError if isinstance(layout, str) else TypeError
-        raise kind(f"layout must be 'NCHW' or 'NHWC', got {layout!r}")
-    return layout
+    return to_choice(layout, "layout", LAYOUTS)
+
+
+def to_shape(shape, name, axes=4):
+    """A tuple of so many sizes of at least 0."""
+    try:
+        sizes = tuple(shape)
+    except TypeError:
+        raise TypeError(f"{name} must be a sequence of {axes} integers, got {shape!r}") from None
+    sizes = tuple(to_int(size, name) for size in sizes)
+    if len(sizes) != axes or min(sizes) < 0:
+        raise ValueError(f"{name} must be {axes} sizes of at least 0, got {shape!r}")
+    return sizes
 
 
 def to_padding(padding, reach, stride):
@@ -96,6 +86,13 @@ def to_padding(padding, reach, stride):
     return sides
 
 
+def to_kept_padding(padding, stride=(1, 1)):
+    """The padding in a form that can be kept and hashed, an integer, a name or sides, checked as far as that can be
+    done without a kernel."""
+    sides = to_padding(padding, (0, 0), stride)
+    return padding if type(padding) is int or isinstance(padding, str) else sides
+
+
 class ConvShape:
     """The geometry of one convolution, checked: every number the other modules need, and nothing of values.
 
@@ -115,8 +112,6 @@ class ConvShape:
         else:
             self.N, self.C, self.H, self.W = input_shape
             self.K, group_channels, self.R, self.S = weight_shape
-        if groups < 1:
-            raise ValueError(f"groups must be at least 1, got {groups}")
         if self.C != group_channels * groups:
             raise ValueError(
                 f"x has {self.C} channels, but weight with groups={groups} in layout {layout} "
@@ -149,7 +144,10 @@ class ConvShape:
             ("the im2col matrix", self.N * self.P * self.Q * taps * groups),
         ):
             if 8 * product > LARGEST:
-                raise ValueError(f"{name} would have {product} elements, more than can be addressed")
+                raise ValueError(
+                    f"{name} would have {product} elements, more than can be addressed: input {self.input_shape}, "
+                    f"kernel {self.weight_shape}, stride {stride}, padding {self.padding}, dilation {dilation}"
+                )
         # fc_geometry of csrc/kernels.h: C and K are those of one group.
         self.packed = struct.pack(
             "17q", self.N, group_channels, self.H, self.W, self.K // groups, self.R, self.S, *pixels, groups,
@@ -160,7 +158,9 @@ class ConvShape:
     def _padded_size(axis, size, sides, reach):
         padded = size + sum(sides)
         if padded > LARGEST or reach > LARGEST:
-            raise ValueError(f"padding or dilation is too large along {axis}: the padded input has {padded} pixels")
+            raise ValueError(
+                f"kernel, padding or dilation is too large along {axis}: the padded input has {padded} pixels"
+            )
         if reach + 1 > padded:
             raise ValueError(
                 f"the kernel is larger than the padded input along {axis}: {reach + 1} > {padded} "
@@ -179,16 +179,17 @@ def conv_shape(input_shape, weight_shape, stride=1, padding=0, dilation=1, group
 
     Raises TypeError for a wrong type, ValueError for a wrong value; the message names the argument."""
     if type(padding) is not int and not isinstance(padding, str):
-        padding = to_padding(padding, (0, 0), (1, 1))
+        padding = to_kept_padding(padding)
     return _conv_shape(input_shape, weight_shape, to_counts(stride, "stride", 1), padding,
-                       to_counts(dilation, "dilation", 1), to_int(groups, "groups"), to_layout(layout))  # fmt: skip
+                       to_counts(dilation, "dilation", 1), to_count(groups, "groups"), to_layout(layout))  # fmt: skip
 
 
 def window_shape(input_shape, kernel_size, stride=1, padding=0, dilation=1, layout="NCHW"):
     """The ConvShape of one filter of that size over all channels: what im2col lowers for, and what pools."""
     kernel = to_counts(kernel_size, "kernel_size", 1)
-    channels = input_shape[3 if layout == "NHWC" else 1] if len(input_shape) == 4 else 0
-    weight_shape = (1, *kernel, channels) if layout == "NHWC" else (1, channels, *kernel)
+    last = to_layout(layout) == "NHWC"
+    channels = input_shape[3 if last else 1] if len(input_shape) == 4 else 0
+    weight_shape = (1, *kernel, channels) if last else (1, channels, *kernel)
     return conv_shape(input_shape, weight_shape, stride, padding, dilation, 1, layout)
 
 
@@ -274,12 +275,15 @@ def transposed_shape(input_shape, weight_shape, output_padding=0, stride=1, padd
     channels, taken = input_shape[1 if first == 2 else 3], weight_shape[0]
     if channels != taken:
         raise ValueError(f"x has {channels} channels, but weight {weight_shape} takes {taken} in layout {layout}")
-    groups = to_int(groups, "groups")
+    groups = to_count(groups, "groups")
     kernel, pixels = weight_shape[first : first + 2], input_shape[first : first + 2]
     reach = tuple(d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
     sides = to_padding(padding, reach, stride)
     size = tuple((pixels[i] - 1) * stride[i] + reach[i] + 1 - sum(sides[i]) for i in range(2))
     for i, axis in enumerate("HW"):
+        if size[i] + more[i] > LARGEST:
+            raise ValueError(f"kernel, stride or dilation is too large along {axis}: the output would have {size[i]} "
+                             "pixels")  # fmt: skip
         if pixels[i] < 1 or size[i] < 0:
             raise ValueError(f"the output would have no pixels along {axis}: x has {pixels[i]}, the kernel "
                              f"{kernel[i]}, padding {sides[i]}")  # fmt: skip

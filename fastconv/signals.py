@@ -3,10 +3,11 @@ delegate."""
 
 import numpy as np
 
-from fastconv.arrays import as_array, check_out
+from fastconv.arrays import as_array, check_out, check_same_dtype
+from fastconv.checks import to_count
 from fastconv.convolution import conv2d
-from fastconv.gradients import conv2d_input_grad, conv2d_weight_grad
-from fastconv.shapes import conv_shape, to_count, to_int, to_layout
+from fastconv.gradients import conv2d_input_grad, conv2d_weight_grad, weight_grad_shape
+from fastconv.shapes import conv_shape, to_layout, to_pair, to_shape
 
 
 def conv1d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilation=1, groups=1,
@@ -18,7 +19,7 @@ def conv1d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilati
     layout "NCHW": x (N,C,L), weight (K,C/groups,S), result (N,K,Q); "NHWC": x (N,L,C), weight (K,S,C/groups), result
     (N,Q,K). stride, dilation: an integer. padding: an integer, (left, right), "valid" or "same" (stride 1 only). The
     other parameters, and the errors, are conv2d's, whose W is L here."""
-    x, weight = as_row(x, "x", layout), as_row(weight, "weight", layout)
+    x, weight = _rows(layout, x=x, weight=weight)
     geometry = {**row_geometry(stride, padding, dilation), "groups": groups, "layout": layout}
     axis, row_out = row_axis(layout), None
     if out is not None:
@@ -34,8 +35,8 @@ def conv1d_input_grad(grad, weight, input_shape, *, stride=1, padding=0, dilatio
     """The gradient with respect to conv1d's x, of input_shape: conv2d_input_grad of one row, whose parameters and
     errors these are."""
     axis = row_axis(layout)
-    grad, weight = as_row(grad, "grad", layout), as_row(weight, "weight", layout)
-    input_shape = _to_signal(input_shape)
+    grad, weight = _rows(layout, grad=grad, weight=weight)
+    input_shape = to_shape(input_shape, "input_shape", 3)
     row_out = _row_of(out, input_shape, axis, (("grad", grad), ("weight", weight)))
     dx = conv2d_input_grad(grad, weight, (*input_shape[:axis], 1, *input_shape[axis:]), groups=groups, layout=layout,
                            algorithm=algorithm, strict=strict, blocking=blocking, out=row_out, num_threads=num_threads,
@@ -48,27 +49,16 @@ def conv1d_weight_grad(x, grad, kernel_size, *, stride=1, padding=0, dilation=1,
     """The gradient with respect to conv1d's weight, of kernel_size taps: conv2d_weight_grad of one row, whose
     parameters and errors these are."""
     axis = row_axis(layout)
-    x, grad = as_row(x, "x", layout), as_row(grad, "grad", layout)
-    kernel, channel_axis = to_count(kernel_size, "kernel_size"), 1 if axis == 2 else 3
+    x, grad = _rows(layout, x=x, grad=grad)
+    kernel = 1, to_count(kernel_size, "kernel_size")
+    geometry = {**row_geometry(stride, padding, dilation), "groups": groups, "layout": layout}
     row_out = None
     if out is not None:
-        channels = x.shape[channel_axis] // to_count(groups, "groups")
-        taps = (channels, kernel) if axis == 2 else (kernel, channels)
-        row_out = _row_of(out, (grad.shape[channel_axis], *taps), axis, (("x", x), ("grad", grad)))
-    dw = conv2d_weight_grad(x, grad, (1, kernel), groups=groups, layout=layout, algorithm=algorithm, strict=strict,
-                            blocking=blocking, out=row_out, num_threads=num_threads,
-                            **row_geometry(stride, padding, dilation))  # fmt: skip
+        shape = weight_grad_shape(x, grad, kernel, **geometry).weight_shape
+        row_out = _row_of(out, shape[:axis] + shape[axis + 1 :], axis, (("x", x), ("grad", grad)))
+    dw = conv2d_weight_grad(x, grad, kernel, algorithm=algorithm, strict=strict, blocking=blocking, out=row_out,
+                            num_threads=num_threads, **geometry)  # fmt: skip
     return dw.squeeze(axis) if out is None else out
-
-
-def _to_signal(shape):
-    try:
-        sizes = tuple(to_int(size, "input_shape") for size in shape)
-    except TypeError:
-        raise TypeError(f"input_shape must be a sequence of 3 integers, got {shape!r}") from None
-    if len(sizes) != 3 or min(sizes) < 0:
-        raise ValueError(f"input_shape must be 3 sizes of at least 0, got {shape!r}")
-    return sizes
 
 
 def _row_of(out, shape, axis, inputs):
@@ -92,6 +82,13 @@ def as_row(value, name, layout):
     return np.expand_dims(array, row_axis(layout))
 
 
+def _rows(layout, **arrays):
+    """Two arrays of one dtype as images of one row."""
+    (first_name, first), (name, array) = ((name, as_row(value, name, layout)) for name, value in arrays.items())
+    check_same_dtype(first_name, first, name, array)
+    return first, array
+
+
 def row_geometry(stride, padding, dilation):
     """conv2d's stride, padding and dilation of conv1d's."""
     return {
@@ -102,12 +99,7 @@ def row_geometry(stride, padding, dilation):
 
 
 def _sides(padding):
-    form = "padding must be an integer, (left, right), 'same' or 'valid'"
-    if not isinstance(padding, (tuple, list)):
-        padding = (padding, padding)
-    if len(padding) != 2:
-        raise ValueError(f"{form}, got {padding!r}")
-    left, right = (to_int(side, "padding") for side in padding)
+    left, right = to_pair(padding, "padding", "(left, right)")
     if min(left, right) < 0:
         raise ValueError(f"padding must not be negative, got {padding!r}")
     return left, right

@@ -8,10 +8,10 @@ import os
 import threading
 import warnings
 from contextlib import contextmanager
-from operator import index
-from pathlib import Path
 
 from fastconv._loops import team as _team
+from fastconv.checks import to_count
+from fastconv.cores import usable_cores
 
 # A team costs 2-5 us to start while its threads still spin, 50 us when they sleep (Zen 4, 2 cores,
 # 2026-11): below 1 MFLOP a thread, some 10 us, it does not pay.
@@ -27,52 +27,10 @@ _warned = False
 
 
 def _checked(n, name):
-    if isinstance(n, bool):
-        raise TypeError(f"{name} must be an integer, got {n!r}")
-    try:
-        n = index(n)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {n!r}") from None
-    if n < 1:
-        raise ValueError(f"{name} must be at least 1, got {n}")
-    return min(n, MOST_THREADS)
+    return min(to_count(n, name), MOST_THREADS)
 
 
-def _physical_cores(cpus):
-    """How many cores these logical CPUs are, hyper-threads counted once."""
-    siblings = set()
-    for cpu in cpus:
-        try:
-            siblings.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text())
-        except OSError:
-            siblings.add(cpu)
-    return len(siblings)
-
-
-def _quota():
-    """CPUs that the container's quota grants (cgroup v2, then v1), or None."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            folder = Path("/sys/fs/cgroup/cpu")
-            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
-            period = (folder / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
-        return None
-    return max(1, -(-int(quota) // int(period)))
-
-
-def _usable_cores():
-    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    cores = _physical_cores(cpus)
-    quota = _quota()
-    return cores if quota is None else min(cores, quota)
-
-
-_default_limit = _usable_cores()
+_default_limit = usable_cores()
 
 
 def set_num_threads(n):
@@ -141,7 +99,7 @@ def _after_fork_in_child():
     """The OpenMP threads of the parent do not exist here, and waiting for them would hang for ever."""
     global _forked_after_parallel, _default_limit
     _forked_after_parallel = _team.has_run_parallel()
-    _default_limit = _usable_cores()
+    _default_limit = usable_cores()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

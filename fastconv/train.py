@@ -10,20 +10,21 @@ steps of a program for the whole mini-batch."""
 
 import math
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
 from fastconv import hogwild, threads
 from fastconv._loops.training import Session
-from fastconv.arrays import as_array
+from fastconv.arrays import as_array, as_integers
+from fastconv.checks import to_choice, to_count, to_flag, to_real
 from fastconv.history import History
 from fastconv.nn.activations import Sigmoid, Softmax
 from fastconv.nn.evaluation import chain, check_input, compiled
+from fastconv.nn.layer import Layer
 from fastconv.nn.normalisation import BatchNorm2d
 from fastconv.nn.parameters import store_of
 from fastconv.nn.program import Builder, step_work
-from fastconv.shapes import to_int
 
 UPDATES = ("sync", "async")
 PARALLEL = ("auto", "images", "operations")
@@ -56,8 +57,8 @@ def fit(net, x, y, *, epochs, batch_size, lr, momentum=0.0, weight_decay=0.0, ac
 
     Raises ValueError or TypeError before anything is changed."""
     settings = check_settings(lr, momentum, weight_decay, seed)
-    epochs = at_least_one(epochs, "epochs")
-    batch_size = None if batch_size is None else at_least_one(batch_size, "batch_size")
+    epochs, progress = to_count(epochs, "epochs"), to_flag(progress, "progress")
+    batch_size = None if batch_size is None else to_count(batch_size, "batch_size")
     job = Job(net, x, y, accumulation, update, parallel)
     batch_size = min(batch_size or len(job.x), len(job.x))
     history = History({**settings, "batch_size": batch_size, "accumulation": accumulation, "update": update,
@@ -98,11 +99,11 @@ class Job:
     """A network with what it is to learn, checked."""
 
     def __init__(self, net, x, y, accumulation, update, parallel):
-        for name, value, names in (("accumulation", accumulation, hogwild.MODES), ("update", update, UPDATES),
-                                   ("parallel", parallel, PARALLEL)):  # fmt: skip
-            if value not in names:
-                kind = ValueError if isinstance(value, str) else TypeError
-                raise kind(f"{name} must be one of {', '.join(map(repr, names))}, got {value!r}")
+        to_choice(accumulation, "accumulation", hogwild.MODES)
+        to_choice(update, "update", UPDATES)
+        to_choice(parallel, "parallel", PARALLEL)
+        if not isinstance(net, Layer):
+            raise TypeError(f"net must be a network of fastconv.nn, got {type(net).__name__}")
         self.net, self.store = net, store_of(net)
         if not net.named_parameters():
             raise ValueError("the network has no parameters to train")
@@ -213,7 +214,7 @@ def check_targets(y, images, output_shape, dtype):
     if not hasattr(y, "dtype"):
         raise TypeError(f"y must be an array of integer labels or of float targets, got {type(y).__name__}")
     if np.asarray(y).dtype.kind in "iu":
-        y = np.asarray(y)
+        y = as_integers(y, "y")
         if y.shape != (images,):
             raise ValueError(f"y must be ({images},), one label an image, got shape {y.shape}")
         classes = math.prod(output_shape)
@@ -221,7 +222,7 @@ def check_targets(y, images, output_shape, dtype):
             raise ValueError(f"labels need a network that gives at least two classes, not {output_shape} an image")
         if y.min() < 0 or y.max() >= classes:
             raise ValueError(f"y has labels from {y.min()} to {y.max()}, but the network has {classes} classes")
-        return "cross_entropy", np.ascontiguousarray(y, np.int64)
+        return "cross_entropy", y
     y = as_array(y, "y")
     if y.dtype != dtype:
         raise TypeError(f"y is {y.dtype}, but the network is {dtype}")
@@ -235,33 +236,24 @@ def check_targets(y, images, output_shape, dtype):
 
 def check_settings(lr, momentum, weight_decay, seed):
     """The numbers of the descent as a dictionary; ValueError for NaN and other nonsense."""
-    settings = {"lr": float(lr), "momentum": float(momentum), "weight_decay": float(weight_decay)}
-    for name, value in settings.items():
+    settings = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+    for name in settings:
+        settings[name] = value = to_real(settings[name], name)
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
     if settings["momentum"] >= 1:
         raise ValueError(f"momentum must be below 1, got {momentum}")
-    settings["seed"] = to_int(seed, "seed")
-    if settings["seed"] < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")
-    return settings
-
-
-def at_least_one(value, name):
-    value = to_int(value, name)
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-    return value
+    return settings | {"seed": to_count(seed, "seed", least=0, most=2**64 - 1)}
 
 
 @contextmanager
 def bar(progress, total):
     """A function advance(batches, **figures) that moves a progress bar, where one is wanted and tqdm is there."""
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        progress = False
-    if not progress:
+    tqdm = None
+    if progress:
+        with suppress(ImportError):
+            from tqdm.auto import tqdm
+    if tqdm is None:
         yield lambda batches, **figures: None
         return
     with tqdm(total=total, unit="batch") as shown:

@@ -49,12 +49,12 @@ def load():
     """The choices in the file, oldest first; none, with a warning, if it is not what `remember` writes."""
     try:
         with open(path(), "rb", opener=_open) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise ValueError("it is no plain file")
-            text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise ValueError(f"it is larger than {MOST_BYTES} bytes")
-        return _checked(json.loads(text))
+            if status.st_size > MOST_BYTES:
+                raise ValueError(f"it is larger than {MOST_BYTES} bytes")
+            return _checked(json.loads(file.read(status.st_size)))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:

@@ -27,6 +27,7 @@ NETWORKS = {
                       nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(60, 3)], (5, 2, 6, 5)),
     "norm-first": (lambda: [nn.ReLU(), nn.BatchNorm2d(3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 3)],
                    (5, 3, 4, 5)),
+    "softmax-inside": (lambda: [nn.Linear(4, 5), nn.Softmax(), nn.Linear(5, 3)], (6, 4)),
     "dense": (lambda: [nn.Linear(4, 3), nn.Sigmoid(), nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3)], (6, 4)),
 }  # fmt: skip
 COUPLED = ("norm", "norm-first")  # BatchNorm2d: no image on its own

@@ -64,6 +64,15 @@ def test_softmax_is_good_to_a_few_ulps(shape, dtype, isa):
     assert ulps(fc.softmax(x), reference.softmax(x.astype(np.longdouble))) < 6
 
 
+@by_dtype
+def test_the_exponential_is_good_to_one_ulp(dtype, isa):
+    """Beside a 0, so far away that the sum is 1, softmax gives the exponential itself."""
+    x = np.linspace(*((-80, -20) if dtype == np.float32 else (-700, -40)), 20_001).astype(dtype)
+    y = fc.softmax(np.stack([np.zeros_like(x), x], axis=1))
+    np.testing.assert_array_equal(y[:, 0], 1)
+    assert ulps(y[:, 1], np.exp(x.astype(np.longdouble))) < 1
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2, -1, -3])
 def test_softmax_along_an_axis(axis):
     x, grad = reals((3, 4, 5), 1), reals((3, 4, 5), 2)
@@ -90,7 +99,7 @@ def test_any_memory_layout(function, memory):
 
 @pytest.mark.parametrize("function", GRADIENTS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("memory", MEMORY)
-def test_any_memory_layout_of_a_gradient(function, memory):
+def test_any_memory_layout_of_a_gradient(function, memory, isa):
     grad, y = reals((5, 6, 7), 1, np.float32), reals((5, 6, 7), 2, np.float32)
     got = function(MEMORY[memory](grad), MEMORY[memory](y))
     np.testing.assert_array_equal(got, function(grad, y))
@@ -98,7 +107,7 @@ def test_any_memory_layout_of_a_gradient(function, memory):
 
 
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "softmax"])
-def test_gradients_by_differences(name):
+def test_gradients_by_differences(name, isa):
     x, grad, toward = reals((11, 13), 1), reals((11, 13), 2), reals((11, 13), 3)
     function, gradient = getattr(fc, name), getattr(fc, f"{name}_grad")
     expected = slope(lambda x: (grad * function(x)).sum(), x, toward)

@@ -107,7 +107,7 @@ REFUSED = [
     ({"dilation": 1.0}, TypeError, "dilation must be an integer"),
     ({"padding": -1}, ValueError, "padding must not be negative"),
     ({"padding": (0, -1)}, ValueError, "padding must not be negative"),
-    ({"padding": (1, 1, 1)}, ValueError, r"padding must be an integer, \(left, right\)"),
+    ({"padding": (1, 1, 1)}, ValueError, r"padding must be an integer or a pair \(left, right\)"),
     ({"padding": ((1, 1), (1, 1))}, TypeError, "padding must be an integer"),
     ({"padding": 1.5}, TypeError, "padding must be an integer"),
     ({"padding": "full"}, ValueError, "padding must be 'same', 'valid'"),
@@ -127,6 +127,14 @@ def test_conv1d_refuses(change, error, message):
     call = {"x": zeros(2, 6, 9), "weight": zeros(4, 6, 3), **change}
     with pytest.raises(error, match=message):
         fc.conv1d(call.pop("x"), call.pop("weight"), call.pop("bias", None), **call)
+
+
+@pytest.mark.parametrize(
+    ("input_shape", "error"), [(9, TypeError), ((2, 6, 9.0), TypeError), ((6, 9), ValueError), ((2, 6, -9), ValueError)]
+)
+def test_an_input_shape_is_three_sizes(input_shape, error):
+    with pytest.raises(error, match="input_shape must be"):
+        fc.conv1d_input_grad(zeros(2, 4, 7), zeros(4, 6, 3), input_shape)
 
 
 def test_out_must_not_share_memory_with_an_input():

@@ -5,19 +5,13 @@ The algorithms are the rows of fastconv.algorithms.ALGORITHMS: a new row is test
 
 import numpy as np
 import pytest
+from bounds import EXACT, bound, rewritten
 from conv_cases import CASES, SMALL, Case, shape_of, to_layout, whole_numbers
-from hypothesis import given
-from hypothesis import strategies as st
-from support import DTYPES, ISAS, LAYOUTS, MEMORY, dtype_name, gamma, laid_out, poison, reals, use_isa, whole
+from support import DTYPES, LAYOUTS, MEMORY, dtype_name, laid_out, poison, reals, whole
 
 import fastconv as fc
 from fastconv import reference
 from fastconv.algorithms import ALGORITHMS, BY_NAME
-
-EXACT = [row.name for row in ALGORITHMS if row.strict or row.name == "winograd2x2"]
-# Algorithms that rewrite the sum err by a tile's largest sums, not by each result's own: the largest error of a result
-# stays below so many ulps of the image's largest sum, times the row's published `error`.
-REWRITTEN_ULPS = 40
 
 by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=dtype_name)
 by_layout = pytest.mark.parametrize("layout", LAYOUTS)
@@ -27,11 +21,6 @@ by_case = pytest.mark.parametrize("index", range(len(CASES)), ids=[case.name for
 
 def able(algorithm, shape):
     return BY_NAME[algorithm].refuse(shape) is None
-
-
-def rewritten(algorithm, dtype):
-    """The bound on the error of a row that rewrites the sum, relative to the largest sum."""
-    return REWRITTEN_ULPS * BY_NAME[algorithm].error * np.finfo(dtype).eps
 
 
 def assert_right(got, expected, algorithm, scale=1.0):
@@ -99,8 +88,8 @@ def test_tiles_and_vectors_that_end_early(algorithm, layout, dtype, isa):
 
 
 SOME = [i for i, case in enumerate(CASES) if case.name in
-        {"1x1", "3x3-padded", "3x3-strided", "dilated", "groups", "depthwise", "9-pixels", "9-pixels-many-filters",
-         "k-beyond-a-block", "no-channels"}]  # fmt: skip
+        {"1x1", "3x3-padded", "3x3-strided", "dilated", "groups", "depthwise", "depthwise-strided", "depthwise-5x5",
+         "9-pixels", "9-pixels-many-filters", "k-beyond-a-block", "no-channels"}]  # fmt: skip
 by_some = pytest.mark.parametrize("index", SOME, ids=[CASES[i].name for i in SOME])
 
 
@@ -134,10 +123,8 @@ def test_reals_within_the_error_bound(index, layout, dtype, algorithm, isa):
     sums = reference.conv2d(*(abs(a) for a in wide), **case.parameters)
     got = fc.conv2d(to_layout(x, layout), to_layout(weight, layout), bias, layout=layout, algorithm=algorithm,
                     **case.parameters)  # fmt: skip
-    terms = int(np.prod(case.weight[1:])) + 1
-    bound = gamma(terms, dtype) * sums if BY_NAME[algorithm].strict else rewritten(algorithm, dtype) * (
-        sums.max(axis=(1, 2, 3), keepdims=True))  # fmt: skip
-    assert (abs(got - to_layout(expected, layout)) <= to_layout(np.broadcast_to(bound, sums.shape), layout)).all()
+    limit = np.broadcast_to(bound(algorithm, dtype, int(np.prod(case.weight[1:])) + 1, sums), sums.shape)
+    assert (abs(got - to_layout(expected, layout)) <= to_layout(limit, layout)).all()
 
 
 MEMORY_CASES = [Case("3x3", (2, 17, 6, 7), (5, 17, 3, 3), {"padding": 1, "stride": (1, 2)}),
@@ -372,57 +359,3 @@ def test_parts_of_a_call_are_the_call(algorithm):
                   for c, k in ((slice(3), slice(2)), (slice(3, 6), slice(2, 4)))]  # fmt: skip
         grouped = np.concatenate([weight[:2, :3], weight[2:, 3:]])
         assert_right(fc.conv2d(x, grouped, groups=2, algorithm=algorithm), np.concatenate(halves, 1), algorithm, scale)
-
-
-# --- the call as a whole, drawn
-
-axis = st.fixed_dictionaries(
-    {"output": st.integers(1, 12), "kernel": st.integers(1, 5), "stride": st.integers(1, 3),
-     "dilation": st.integers(1, 3), "rest": st.integers(0, 2), "before": st.integers(0, 4),
-     "after": st.integers(0, 4)})  # fmt: skip
-memory_4d = st.fixed_dictionaries(
-    {"order": st.permutations(range(4)), "steps": st.tuples(*[st.sampled_from([1, 1, 2, -1])] * 4),
-     "offset": st.integers(0, 7)})  # fmt: skip
-
-
-@given(
-    h=axis, w=axis, images=st.integers(0, 3), groups=st.integers(1, 3), channels=st.integers(0, 9),
-    filters=st.integers(0, 40), bias=st.booleans(), relu=st.booleans(), layout=st.sampled_from(LAYOUTS),
-    dtype=st.sampled_from(DTYPES), isa=st.sampled_from(ISAS), algorithm=st.sampled_from(ALGORITHMS),
-    x_memory=memory_4d, weight_memory=memory_4d, planned=st.booleans(), team=st.integers(1, 3),
-    blocks=st.none() | st.tuples(st.integers(1, 100), st.integers(1, 100), st.integers(1, 100)),
-    seed=st.integers(0, 2**32 - 1),
-)  # fmt: skip
-def test_any_call(h, w, images, groups, channels, filters, bias, relu, layout, dtype, isa, algorithm, x_memory,
-                  weight_memory, planned, team, blocks, seed):  # fmt: skip
-    """The input's size follows from the output's, so that no draw is thrown away."""
-    sizes, sides = [], []
-    for a in (h, w):
-        padded = (a["output"] - 1) * a["stride"] + a["dilation"] * (a["kernel"] - 1) + 1
-        before = min(a["before"], padded)
-        after = min(a["after"], padded - before)
-        sizes.append(padded - before - after + min(a["rest"], a["stride"] - 1))
-        sides.append((before, after))
-    case = Case("", (images, groups * channels, *sizes), (groups * filters, channels, h["kernel"], w["kernel"]),
-                {"stride": (h["stride"], w["stride"]), "dilation": (h["dilation"], w["dilation"]),
-                 "padding": tuple(sides), "groups": groups})  # fmt: skip
-    if not able(algorithm.name, shape_of(case, layout)):
-        return
-    x, weight = whole(case.x, seed), whole(case.weight, seed + 1)
-    bias = whole(case.weight[:1], seed + 2) if bias else None
-    activation = "relu" if relu else None
-    expected = reference.conv2d(x, weight, bias, activation=activation, **case.parameters)
-    in_memory = [laid_out(to_layout(a, layout).astype(dtype), **memory)
-                 for a, memory in ((x, x_memory), (weight, weight_memory))]  # fmt: skip
-    call = {"activation": activation, "layout": layout, "algorithm": algorithm.name, "num_threads": team,
-            "blocking": fc.Blocking(*blocks) if blocks and algorithm.takes_blocking else None,
-            **case.parameters}  # fmt: skip
-    bias = None if bias is None else bias.astype(dtype)
-    with use_isa(isa):
-        if planned:
-            got = fc.plan_conv2d(in_memory[0].shape, in_memory[1], bias, **call)(in_memory[0], num_threads=team)
-        else:
-            got = fc.conv2d(*in_memory, bias, **call)
-    assert got.dtype == dtype
-    assert got.flags.c_contiguous
-    assert_right(got, to_layout(expected, layout), algorithm.name, scale_of(x, weight, case))

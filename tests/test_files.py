@@ -2,6 +2,8 @@
 
 import json
 import struct
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -95,6 +97,12 @@ BAD = {
     "a fractional shape": packed(sound({"0.weight": WEIGHT, "0.bias": ("F32", [3.0], 36, 48)})),
     "unknown dtype": packed(sound({"0.weight": WEIGHT, "0.bias": ("F99", [3], 36, 48)})),
     "half precision": packed(sound({"0.weight": WEIGHT, "0.bias": ("BF16", [6], 36, 48)})),
+    "a name twice": packed(
+        json.dumps(sound({"0.weight": WEIGHT, "0.bias": BIAS})).encode()[:-1]
+        + b', "0.bias": {"dtype": "F32", "shape": [3], "data_offsets": [36, 48]}}'
+    ),
+    "a size that is NaN": packed(sound({"0.weight": WEIGHT, "0.bias": ("F32", [float("nan")], 36, 48)})),
+    "a size that is a truth": packed(sound({"0.weight": WEIGHT, "0.bias": ("F32", [True, 3], 36, 48)})),
     "not JSON": packed(b"{]", bytes(48)),
     "not text": packed(b"\xff\xfe\xfd", bytes(48)),
     "deeply nested": packed(b"[" * 100_000 + b"]" * 100_000),
@@ -125,6 +133,13 @@ def test_bad_files_change_nothing(what, tmp_path):
         np.testing.assert_array_equal(value, before[key])
 
 
+def test_without_safetensors_it_is_said_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(ImportError, match=r"pip install 'fastconv\[nn\]'"):
+        nn.Linear(2, 2).save(tmp_path / "net.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_messages_say_what_to_do(tmp_path):
     net = nn.Sequential(nn.Linear(3, 3))
     for name in ("model.pt", "model.pth", "model.pkl"):
@@ -143,6 +158,24 @@ def test_messages_say_what_to_do(tmp_path):
         net.load_state(tmp_path / "none.safetensors")
 
 
+@pytest.mark.parametrize("length", [0x4B50, 0x0280, 0x0380, 0x0480, 0x0580])
+def test_a_header_whose_length_looks_like_a_pickle(length, tmp_path):
+    """The first two bytes of a sound file are its header's length: 640 is b"\\x80\\x02", with which pickles begin."""
+    header = GOOD[8:-48].ljust(length)
+    (tmp_path / "good.safetensors").write_bytes(packed(header, np.arange(12, dtype=np.float32).tobytes()))
+    net = nn.Sequential(nn.Linear(3, 3))
+    net.load_state(tmp_path / "good.safetensors")
+    np.testing.assert_array_equal(net[0].bias, [9, 10, 11])
+
+
+def described(*layers, dtype="float32"):
+    children = {str(i): layer for i, layer in enumerate(layers)}
+    return json.dumps({"dtype": dtype, "net": {"kind": "Sequential", "children": children}})
+
+
+LINEAR = {"kind": "Linear", "in_features": 3, "out_features": 3, "bias": False}
+
+
 @pytest.mark.parametrize(
     "architecture",
     [
@@ -154,13 +187,34 @@ def test_messages_say_what_to_do(tmp_path):
         json.dumps({"dtype": "float32", "net": {"kind": "Linear", "units": 3}}),
         json.dumps({"dtype": "float32", "net": {"kind": "Linear", "in_features": 0, "out_features": 3}}),
         json.dumps({"dtype": "float32", "net": {"kind": "Linear", "in_features": "3", "out_features": 3}}),
+        described({**LINEAR, "in_features": 2**40, "out_features": 2**20}),  # 4 EB of parameters
+        described({**LINEAR, "in_features": 2**15, "out_features": 2**15}),  # 4 GB, which could be had
+        described(LINEAR, dtype="float64"),
+        described(LINEAR, dtype=">f4"),
+        described(LINEAR, dtype=None),
+        described(LINEAR, {"kind": "ReLU", "forward": "mine"}),
+        described(LINEAR, {"kind": "_Pool", "kernel_size": 2, "stride": 2, "padding": 0}),
+        described(LINEAR, {"kind": "Layer"}),
+        described(LINEAR, {"kind": "Dropout", "p": "0.5"}),
     ],
 )
 def test_architectures_that_are_none(architecture, tmp_path):
-    library.save_file({"weight": np.zeros((3, 3), np.float32)}, tmp_path / "net.safetensors",
-                      {"fastconv": architecture})  # fmt: skip
-    with pytest.raises(ValueError):
-        nn.load(tmp_path / "net.safetensors")
+    name = "0.weight" if "Sequential" in architecture else "weight"
+    library.save_file({name: np.zeros((3, 3), np.float32)}, tmp_path / "net.safetensors", {"fastconv": architecture})
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="holds an architecture that fastconv does not know"):
+            nn.load(tmp_path / "net.safetensors")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20  # whatever the file says
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_architecture_of_a_linear_layer_is_one(tmp_path):
+    """So the others of the test above are refused for what is wrong with them."""
+    weight = np.arange(9, dtype=np.float32).reshape(3, 3)
+    library.save_file({"0.weight": weight}, tmp_path / "net.safetensors", {"fastconv": described(LINEAR)})
+    np.testing.assert_array_equal(nn.load(tmp_path / "net.safetensors")[0].weight, weight)
 
 
 def test_a_loaded_network_trains(tmp_path):

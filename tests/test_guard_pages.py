@@ -1,10 +1,12 @@
-"""No nest reads or writes outside its arrays: every argument ends, or begins, at a page that may not be touched.
-A stray access kills the process, so each ISA runs in one of its own: this file as a program."""
+"""No nest reads or writes outside its arrays: every argument ends, or begins, at a page that may not be touched, and so
+do the blocks that nests take for scratch. A stray access kills the process, so each ISA runs in one of its own: this
+file as a program."""
 
 import ctypes
 import itertools
 import mmap
 import os
+import shutil
 import subprocess
 import sys
 
@@ -16,8 +18,10 @@ import fastconv as fc
 from fastconv import reference
 from fastconv.algorithms import ALGORITHMS
 from fastconv.products import ALGORITHMS as PRODUCTS
+from fastconv.shapes import conv_shape
 
 PAGE = mmap.PAGESIZE
+WAYS = list(itertools.product((np.float32, np.float64), (True, False)))  # dtypes, and where the page is
 CONVOLUTIONS = [
     ((2, 5, 7, 9), (11, 5, 3, 3), {"padding": 1}),
     ((1, 3, 6, 6), (20, 3, 3, 3), {"padding": 1, "stride": 2}),
@@ -36,12 +40,16 @@ CONVOLUTIONS = [
     ((1, 3, 20, 21), (5, 3, 11, 9), {"padding": 5}),
     ((1, 5, 18, 17), (5, 1, 5, 5), {"padding": 2, "groups": 5}),
     ((1, 150, 5, 6), (300, 150, 3, 3), {"padding": 1}),  # weights beyond a fused group's
+    ((1, 16, 40, 41), (70, 16, 3, 3), {"padding": 1}),  # these take more scratch than is rounded up to: 4 KB
+    ((3, 70, 20, 41), (70, 1, 3, 3), {"padding": 1, "groups": 70}),
 ]
 kept = []
 
 
 def fenced(array, at_end):
-    """The array in memory of its own that ends (or begins) where a forbidden page begins (or ends)."""
+    """The array in memory of its own that ends (or begins) where a forbidden page begins (or ends). What nests keep
+    for scratch is released, so that the next call's ends where it asked for."""
+    fc.release_memory()
     pages = -(-array.nbytes // PAGE) + 2
     memory = mmap.mmap(-1, pages * PAGE)
     kept.append(memory)
@@ -55,7 +63,7 @@ def fenced(array, at_end):
     return view
 
 
-def run_everything(ways):
+def run_everything(ways=WAYS):
     """Calls with arguments fenced in ways (dtype, at_end); the number of calls."""
     calls = 0
     for dtype, at_end in ways:
@@ -67,6 +75,7 @@ def run_everything(ways):
                 fenced_a = fenced((a.T if ta else a).astype(dtype), at_end)
                 fenced_b = fenced((b.T if tb else b).astype(dtype), at_end)
                 for algorithm in PRODUCTS:
+                    fc.release_memory()
                     fc.gemm(fenced_a, fenced_b, out=out, trans_a=ta, trans_b=tb, algorithm=algorithm)
                     np.testing.assert_array_equal(out, expected)
                     calls += 1
@@ -81,6 +90,7 @@ def run_everything(ways):
                     if row.refusal is None}  # fmt: skip
             for row in ALGORITHMS:
                 if row.name in able:
+                    fc.release_memory()
                     fc.conv2d(x, weight, bias, layout=layout, algorithm=row.name, out=out, **parameters)
                     np.testing.assert_allclose(out, expected, rtol=0, atol=0 if row.strict else 0.05)
                     calls += 1
@@ -90,10 +100,16 @@ def run_everything(ways):
             np.testing.assert_array_equal(out, reference.conv2d_input_grad(expected, weight, x.shape, **options))
             out = fenced(np.zeros(weight.shape, dtype), at_end)
             kernel = weight.shape[2:] if layout == "NCHW" else weight.shape[1:3]
-            fc.conv2d_weight_grad(x, grad, kernel, out=out, **options)
-            np.testing.assert_array_equal(out, reference.conv2d_weight_grad(x, expected, kernel, **options))
+            shape = conv_shape(x.shape, weight.shape, layout=layout, **parameters)
+            expected = reference.conv2d_weight_grad(x, expected, kernel, **options)
+            for row in ALGORITHMS:
+                if row.weight_grad is not None and not row.weight_grad.refuse(shape):
+                    fc.release_memory()
+                    fc.conv2d_weight_grad(x, grad, kernel, algorithm=row.name, out=out, **options)
+                    np.testing.assert_allclose(out, expected, rtol=0, atol=0 if row.strict else 1)
+                    calls += 1
             fc.conv2d_bias_grad(grad, layout=layout)
-            calls += 3
+            calls += 2
             lowering = {name: value for name, value in parameters.items() if name != "groups"} | {"layout": layout}
             cols = fc.im2col(x, kernel, **lowering)
             np.testing.assert_array_equal(cols, reference.im2col(x, kernel, **lowering))
@@ -133,25 +149,43 @@ def run_layers(dtype, at_end):
     return calls
 
 
+def run_fenced(code, fence, **environment):
+    """The finished process of `python -c code`, in which `fence` puts a page behind each block of scratch."""
+    path = f"{INSTALLED}{os.pathsep}{ROOT / 'tests'}"
+    environment = {**os.environ, "LD_PRELOAD": str(fence), "PYTHONPATH": path, **environment}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def fence(tmp_path_factory):
+    """tests/fence.c, compiled."""
+    library = tmp_path_factory.mktemp("fence") / "fence.so"
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if not compiler or sys.platform != "linux":
+        pytest.skip("needs a C compiler, and Linux")
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", ROOT / "tests/fence.c", "-o", library], check=True)
+    return library
+
+
 @pytest.mark.parametrize("isa", ISAS)
-def test_nothing_outside_the_arrays_is_touched(isa):
-    environment = {**os.environ, "FASTCONV_ISA": isa, "PYTHONPATH": INSTALLED}
-    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=120)
+def test_nothing_outside_the_arrays_is_touched(isa, fence):
+    done = run_fenced("import test_guard_pages as g; print(g.run_everything())", fence, FASTCONV_ISA=isa)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 1000
 
 
-def test_the_guard_guards():
-    """A read of one element too many dies here, so the test above would notice it."""
-    code = (
-        "import numpy as np, test_guard_pages as g; a = g.fenced(np.ones(3, np.float32), True); print(flush=True);"
-        "np.lib.stride_tricks.as_strided(a, (4,)).sum()"
-    )
-    environment = {**os.environ, "PYTHONPATH": f"{INSTALLED}{os.pathsep}{ROOT / 'tests'}"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "\n"
+@pytest.mark.parametrize(
+    "code",
+    [
+        "a = g.fenced(g.np.ones(3, g.np.float32), True); print(flush=True);"
+        "g.np.lib.stride_tricks.as_strided(a, (4,)).sum()",
+        "p = g.ctypes.c_void_p(); assert not g.ctypes.CDLL(None).posix_memalign(g.ctypes.byref(p), 4096, 160);"
+        "g.ctypes.memset(p, 0, 160); print(flush=True); g.ctypes.memset(p, 0, 161)",
+    ],
+    ids=["arrays", "scratch"],
+)
+def test_the_guard_guards(code, fence):
+    """A read or a write of one element too many dies here, so the test above would notice it."""
+    done = run_fenced(f"import test_guard_pages as g; {code}", fence)
+    assert done.stdout == "\n", done.stderr
     assert done.returncode < 0
-
-
-if __name__ == "__main__":
-    print(run_everything(itertools.product((np.float32, np.float64), (True, False))))

@@ -122,6 +122,13 @@ def test_bad_input_changes_nothing(shared, updates, options, error, message):
     np.testing.assert_array_equal(np.asarray(shared), 0)
 
 
+def test_row94_more_threads_than_elements_or_rows(eager):
+    for n, rows in ((1, 1), (1, 9), (3, 1)):
+        shared = np.zeros(n)
+        fc.hogwild.accumulate(shared, np.ones((rows, n)), mode="atomic", num_threads=64)
+        np.testing.assert_array_equal(shared, rows)
+
+
 def test_an_update_must_not_be_the_shared_vector():
     memory = np.zeros((3, 4))
     with pytest.raises(ValueError, match="shares memory"):

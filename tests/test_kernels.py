@@ -9,7 +9,8 @@ import pytest
 from support import DTYPES, MEMORY, dtype_name, poison, whole
 
 import fastconv as fc
-from fastconv._loops import kernels
+from fastconv import reference
+from fastconv._loops import kernels, probe
 
 by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=dtype_name)
 IN_PLACE, PACKED = None, fc.Blocking(2**31 - 1, 2**31 - 1, 2**31 - 1)
@@ -108,6 +109,23 @@ def test_bias_and_relu_at_every_tile(relu, layout, dtype, isa):
                         algorithm="im2col")  # fmt: skip
         got = got[0, 0] if layout == "NHWC" else got[0, :, 0].T
         assert (got == expected[:pixels, :filters]).all(), (pixels, filters)
+
+
+@by_dtype
+def test_every_tile_of_filters_by_pixels(dtype, isa):
+    """1..MR filters and beyond of a first layer, whose vectors run along rows of pixels: 1..NR of them and beyond."""
+    MR, NR, lanes = tile(dtype)
+    most = 7 * tile(np.float32)[2] // 2  # whole tiles and one vector of doubles
+    x, weight = whole((1, 3, 5, max(2 * NR + 1, most) + 2), 1), whole((2 * MR + 1, 3, 3, 3), 2)
+    for pixels, filters in itertools.product((lanes - 1, lanes, lanes + 1, NR, 2 * NR + 1, most), range(1, 2 * MR + 2)):
+        image, kernel = x[..., : max(1, pixels) + 2], weight[:filters]
+        got = fc.conv2d(image.astype(dtype), kernel.astype(dtype), algorithm="direct")
+        np.testing.assert_array_equal(got, reference.conv2d(image, kernel))
+
+
+@by_dtype
+def test_the_probe_of_the_peak_measures(dtype, isa):
+    assert 0.1 < probe.fma_peak(np.dtype(dtype).itemsize, 1, repeats=1) < 1000
 
 
 @by_dtype

@@ -12,17 +12,19 @@ PYTHON = [*sorted((ROOT / "fastconv").glob("*.py")), *sorted((ROOT / "fastconv" 
 FACES = sorted((ROOT / "fastconv").glob("*.py*"))
 NESTS = sorted((ROOT / "fastconv" / "_loops").glob("*.p[yx]*"))
 C = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".c", ".h", ".def"))
-BASE = {"shapes", "arrays", "blocking", "filters", "reference"}  # no loops, no threads, no algorithms
+BASE = {"checks", "shapes", "arrays", "blocking", "cores", "filters", "reference"}  # no loops, no threads
 MAY_IMPORT = {  # of fastconv, besides _loops
     "reference": set(),
-    "shapes": set(),
+    "checks": set(),
+    "shapes": {"checks"},
     "arrays": set(),
-    "blocking": set(),
-    "threads": set(),
-    "filters": {"shapes"},
+    "blocking": {"checks"},
+    "cores": set(),
+    "threads": {"checks", "cores"},
+    "filters": {"checks"},
     "tuned": {"config"},
     "costs": set(),
-    "algorithms": {"costs", "shapes", "tuned"},
+    "algorithms": {"checks", "costs", "shapes", "tuned"},
 }
 THIRD_PARTIES = {"config": {"threadpoolctl"}, "files": {"safetensors"}, "train": {"tqdm"}, "history": {"matplotlib"}}
 NO_LOOPS = BASE | {"images"}  # faces of other faces
@@ -76,13 +78,13 @@ def test_python_modules_know_their_place(path):
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.name)
 def test_third_parties(path):
     """NumPy and the standard library; threadpoolctl where other libraries' threads are told, and what extras bring
-    where it is used; reference.py NumPy only, shapes.py the standard library only."""
+    where it is used; reference.py NumPy only, checks.py and shapes.py the standard library only."""
     roots = {name.split(".")[0] for name in imported(path)}
     assert roots - {"fastconv"} <= {"numpy"} | THIRD_PARTIES.get(path.stem, set()) | sys.stdlib_module_names
     if path.stem == "reference":
         assert roots == {"numpy"}
-    if path.stem == "shapes":
-        assert roots <= sys.stdlib_module_names
+    if path.stem in ("checks", "shapes"):
+        assert roots - {"fastconv"} <= sys.stdlib_module_names
 
 
 def test_the_reference_stands_alone():

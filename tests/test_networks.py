@@ -93,6 +93,23 @@ def test_layers_used_alone_keep_their_parameters_in_a_network():
         nn.Sequential(inner[0])
 
 
+def test_a_layer_is_in_one_place_only():
+    layer = nn.Linear(3, 3)
+    with pytest.raises(ValueError, match=r"layer '1', Linear.*part of a network already"):
+        nn.Sequential(layer, layer)
+    assert nn.Sequential(layer)(np.zeros((1, 3), np.float32)).shape == (1, 3)
+
+
+def test_numpy_s_integers_and_arrays_as_parameters_are_saved(tmp_path):
+    """A layer keeps plain Python values, whatever it was given."""
+    pytest.importorskip("safetensors")
+    layer = nn.Conv2d(np.int64(3), 4, np.int8(3), stride=np.array([1, 2]), padding=np.array([[0, 1], [1, 0]]))
+    nn.Sequential(layer, nn.MaxPool2d(2, np.int64(1), [0, 1])).save(tmp_path / "net.safetensors")
+    conv, pool = nn.load(tmp_path / "net.safetensors").children.values()
+    assert (conv.stride, conv.padding) == ((1, 2), ((0, 1), (1, 0)))
+    assert (pool.stride, pool.padding) == ((1, 1), ((0, 0), (1, 1)))
+
+
 def test_seeds():
     first, same, other = (nn.lenet(seed=seed)[0].weight for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, same)
@@ -185,6 +202,38 @@ def test_what_does_not_fit_is_named(x, error, message):
         nn.lenet(input_shape=(1, 8, 8))(x)
 
 
+@pytest.mark.parametrize(
+    "layer, shape, message",
+    [
+        (nn.BatchNorm2d(3), (2, 4, 5, 5), "BatchNorm2d.*images of 3 channels"),
+        (nn.LocalResponseNorm(3), (2, 4), "LocalResponseNorm.*images"),
+        (nn.MaxPool2d(2), (2, 4), "MaxPool2d.*images"),
+        (nn.Softmax(), (2, 4, 5, 5), "Softmax.*features.*Flatten"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_layer_takes_images_or_features(layer, shape, message):
+    with pytest.raises(ValueError, match=message):
+        nn.Sequential(layer)(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout, nn.Flatten])
+def test_a_network_that_only_hands_its_input_on(layer):
+    x = np.random.default_rng(0).standard_normal((3, 7)).astype(np.float32)
+    y = nn.Sequential(layer())(x)
+    np.testing.assert_array_equal(y, x)
+    assert not np.shares_memory(x, y)
+
+
+def test_more_shapes_than_are_kept():
+    """Programs are compiled for each shape of input; of many shapes the ones used last are kept, and all are right."""
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), dtype=np.float64)
+    for width in (*range(3, 40), 3):
+        x = np.random.default_rng(width).standard_normal((1, 1, 3, width))
+        np.testing.assert_allclose(net(x), expected(net, x), atol=1e-13)
+    assert len(store_of(net).programs) < 20
+
+
 def test_the_path_of_an_inner_layer_is_named():
     net = nn.Sequential(features=nn.Sequential(nn.Conv2d(1, 2, 3), nn.Residual(nn.Conv2d(2, 3, 1))))
     with pytest.raises(ValueError, match=r"'features\.1', Residual"):
@@ -206,6 +255,9 @@ def test_the_path_of_an_inner_layer_is_named():
         (lambda: nn.Sequential(np.zeros(3)), TypeError),
         (lambda: nn.Sequential(dtype=np.float16), TypeError),
         (lambda: nn.alexnet(variant="resnet"), ValueError),
+        (lambda: nn.LocalResponseNorm(0), ValueError),
+        (lambda: nn.Conv2d(3, 4, 3, algorithm=3), TypeError),
+        (lambda: nn.Sequential(nn.ReLU()).nothing, AttributeError),
         (lambda: nn.Linear(2, 2).weight.__setitem__(5, 0), IndexError),
         (lambda: setattr(nn.Linear(2, 2), "weight", np.zeros((3, 2), np.float32)), ValueError),
         (lambda: setattr(nn.Linear(2, 2, bias=False), "bias", np.zeros(2, np.float32)), ValueError),

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastconv import reference
-from fastconv.shapes import conv_shape, to_counts, to_int, to_pair
+from fastconv.checks import to_int
+from fastconv.shapes import conv_shape, to_counts, to_pair
 
 
 def output(size, kernel, **parameters):

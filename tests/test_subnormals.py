@@ -3,10 +3,12 @@ Python thread, nothing changes."""
 
 import numpy as np
 import pytest
+from calls import TINY, calls, cases, unordered_calls
+from conv_cases import shape_of
 from support import DTYPES, dtype_name
 
 import fastconv as fc
-from fastconv.algorithms import ALGORITHMS
+from fastconv.algorithms import ALGORITHMS, BY_NAME
 
 CALLS = {
     **{f"gemm-{name}": lambda a, b, name=name: fc.gemm(a, b, algorithm=name, num_threads=2)
@@ -41,6 +43,36 @@ def test_subnormals(call, dtype, flush, flushing, eager, isa):
     assert np.finfo(dtype).smallest_normal / dtype(8) == tiny
     normal = CALLS[call](a * dtype(2.0**40), b)
     assert (normal == expected * dtype(2.0**40)).all()
+
+
+@pytest.mark.parametrize("algorithm", [row.name for row in ALGORITHMS])
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_name)
+@pytest.mark.parametrize("what", ["x", "weight"])
+def test_subnormals_in_every_algorithm(what, algorithm, dtype, flushing, isa):
+    """Of x or of the filters, which are packed or transformed first; an algorithm that rewrites the sum rounds what it
+    keeps to the few bits that a subnormal has."""
+    tiny = np.finfo(dtype).smallest_normal / dtype(64)
+    for case in cases((1, 5, 9, 8, 9)).values():
+        if BY_NAME[algorithm].refuse(shape_of(case)):
+            continue
+        x, weight = (np.full(shape, tiny if name == what else 1, dtype)
+                     for name, shape in (("x", case.x), ("weight", case.weight)))  # fmt: skip
+        results = {}
+        for flush in (True, False):
+            fc.set_flush_denormals(flush)
+            results[flush] = fc.conv2d(x, weight, algorithm=algorithm, **case.parameters)
+        assert (results[True] == 0).all()
+        terms = fc.conv2d(np.ones_like(x), np.ones_like(weight), algorithm="naive", **case.parameters)
+        np.testing.assert_allclose(results[False] / tiny, terms, rtol=1e-5, atol=0.1)
+
+
+def test_no_call_leaves_the_caller_flushing(eager):
+    """Whatever ran, on one thread or two, the caller's subnormals are there again."""
+    tiny = np.finfo(np.float32).smallest_normal / np.float32(8)
+    for name, call in {**calls(TINY, np.float32), **unordered_calls(np.float32)}.items():
+        for threads in (1, 2):
+            call(num_threads=threads)
+            assert tiny * np.float32(1) == tiny > 0, (name, threads)
 
 
 def test_products_that_underflow_are_flushed(flushing):

@@ -1,15 +1,17 @@
-"""Threads: which limit holds, the same bits for any number of them and of callers, forks that finish, and an
-interpreter that may be interrupted or ended at any time."""
+"""Threads: which limit holds, and the same bits for any number of them and of callers."""
 
+import inspect
 import json
-import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from calls import ODD, TINY, bits, calls
 from conv_cases import CASES, shape_of, to_layout
-from support import DTYPES, LAYOUTS, dtype_name, reals, run_python
+from networks import network
+from support import DTYPES, ISAS, LAYOUTS, dtype_name, reals, run_python, use_isa
 from threadpoolctl import threadpool_limits
 
 import fastconv as fc
@@ -137,7 +139,7 @@ GEMMS = [(130, 300, 1300, "NN"), (15, 300, 70, "NN"), (61, 2100, 9, "NN"), (1, 5
          (7, 1003, 500, "NT"), (300, 40, 77, "TN"), (1, 3000, 2000, "NT"), (1, 700, 3000, "NN")]  # fmt: skip
 
 
-@pytest.mark.parametrize("algorithm", products.ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [name for name in products.ALGORITHMS if name != "auto"])  # it is "packed"
 @pytest.mark.parametrize("shape", GEMMS, ids=str)
 @by_dtype
 def test_gemm_gives_the_same_bits_for_any_team(shape, algorithm, dtype, eager, isa):
@@ -173,6 +175,33 @@ def test_lowering_gives_the_same_bits_for_any_team(layout, dtype, eager):
     cols = [fc.im2col(x, num_threads=team, **call) for team in TEAMS]
     assert len({c.tobytes() for c in cols}) == 1
     assert len({fc.col2im(cols[0], x.shape, num_threads=team, **call).tobytes() for team in TEAMS}) == 1
+
+
+def test_every_public_function_that_takes_num_threads_is_among_the_calls():
+    functions = {name: getattr(fc, name) for name in fc.__all__} | {
+        f"{module.__name__.partition('.')[2]}.{name}": function
+        for module in (fc.hogwild, fc.train)
+        for name, function in vars(module).items()
+    }
+    functions = {name: f for name, f in functions.items() if callable(f) and not inspect.isclass(f)}
+    threaded = {name for name, f in functions.items() if "num_threads" in inspect.signature(f).parameters}
+    called = {name.split()[0] for name in calls(TINY, np.float32)}
+    assert {"gemm", "conv2d", "hogwild.accumulate", "train.fit"} <= threaded
+    assert threaded - called == set()
+    algorithms = {name.split()[-1] for name in calls(TINY, np.float32) if name.startswith(("conv2d ", "gemm "))}
+    assert algorithms >= {row.name for row in ALGORITHMS} | set(products.ALGORITHMS)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "count"),
+    [(ISAS[0], np.float32, 8), (ISAS[0], np.float64, 5), *((name, np.float32, 3) for name in ISAS[1:])],
+)
+def test_everything_gives_the_same_bits_for_any_team(name, dtype, count, eager):
+    """Every algorithm, plan, gradient, operation and network, training included, on shapes that nothing divides."""
+    with use_isa(name):
+        made = calls(ODD, dtype)
+        differs = [call for call in made if bits(made[call](num_threads=1)) != bits(made[call](num_threads=count))]
+    assert differs == []
 
 
 def test_auto_does_not_depend_on_threads(process_limit):
@@ -222,6 +251,43 @@ def test_row78_callers_share_a_plan(algorithm, x_shape, weight_shape, eager):
     assert results == [{bits} for bits in expected]
 
 
+@pytest.mark.repeated
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_name)
+def test_16_callers_of_everything_get_the_bits_of_one(dtype, eager):
+    """Plans and networks are shared; a call is made by four threads about at once."""
+    made = calls(TINY, dtype)
+    expected = {name: bits(call(num_threads=1)) for name, call in made.items()}
+
+    def call(i):
+        names = list(made)[i % 4 :: 4]
+        return [name for name in names if bits(made[name](num_threads=1 + i // 8)) != expected[name]]
+
+    assert at_once(16, call) == 16 * [[]]
+
+
+@pytest.fixture
+def restless():
+    """Python threads take turns after a microsecond."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.repeated
+def test_16_callers_share_a_network_that_keeps_fewer_programs(restless):
+    """Batches of all sizes: programs are compiled and dropped while others run them."""
+    net, x = network("convolutions", np.float32)
+    batches = [np.resize(x, (n, *x.shape[1:])) for n in range(1, 25)]
+    expected = [net(batch).tobytes() for batch in batches]
+
+    def call(i):
+        order = np.random.default_rng(i).permutation(4 * len(batches)) % len(batches)
+        return [n for n in order if net(batches[n], num_threads=1).tobytes() != expected[n]]
+
+    assert at_once(16, call) == 16 * [[]]
+
+
 def test_an_update_is_seen_whole_or_not_at_all(eager):
     """A call that runs beside update() gives the old result or the new one, weight and bias alike."""
     x, weight = reals((1, 8, 10, 10), 1), reals((9, 8, 3, 3), 2)
@@ -257,100 +323,7 @@ def test_row67_x_changed_by_another_thread_crashes_nothing(eager):
     assert shapes == {(2, 16, 20, 20)}
 
 
-# --- fork, interrupts, the end
-
-FORK = """
-import os, sys, warnings
-import numpy as np, fastconv as fc
-from fastconv import threads
-threads.SERIAL_WORK, threads.WORK_PER_THREAD = 0, 1
-x = np.ones((200, 200), np.float32); w = np.ones((8, 8, 3, 3), np.float32); image = np.ones((1, 8, 20, 20), np.float32)
-calls = [lambda: fc.gemm(x, x, num_threads=2), lambda: fc.conv2d(image, w, algorithm="naive", num_threads=2),
-         lambda: fc.conv2d(image, w, algorithm="im2col", num_threads=2),
-         lambda: fc.gemm(x, x, algorithm="blocked", num_threads=2),
-         lambda: fc.col2im(fc.im2col(image, 3, num_threads=2), image.shape, 3, num_threads=2)]
-before = [call().copy() for call in calls] if {first} else None
-child = os.fork()
-if child == 0:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        after = [call() for call in calls for _ in range(2)][::2]
-    right = float(after[0][0, 0]) == 200 and float(after[2][0, 0, 0, 0]) == 72
-    if before is not None:
-        right = right and all((a == b).all() for a, b in zip(before, after))
-    print(right, [w.category.__name__ for w in caught], fc.get_num_threads(), flush=True)
-    os._exit(0)
-_, status = os.waitpid(child, 0)
-assert status == 0, status
-assert (fc.gemm(x, x, num_threads=2) == 200).all()
-print("parent", flush=True)
-"""
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-
-
-@needs_fork
-@needs_openmp
-def test_row80_a_child_forked_after_threads_ran_finishes():
-    """It warns once, runs on one thread, and gives the same bits; the parent goes on as before."""
-    done = run_python(FORK.replace("{first}", "True"), timeout=30)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["True ['RuntimeWarning'] 1", "parent"]
-
-
-@needs_fork
-def test_a_child_forked_before_any_thread_ran_has_them_all():
-    done = run_python(FORK.replace("{first}", "False"), timeout=30, OMP_NUM_THREADS="2")
-    assert done.returncode == 0, done.stderr
-    count = 2 if team.openmp_version() else 1
-    assert done.stdout.splitlines() == [f"True [] {count}", "parent"]
-
-
-INTERRUPT = """
-import signal, threading, os, time
-import numpy as np, fastconv as fc
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
-a = np.ones((900, 900), np.float32)
-plan = fc.plan_conv2d((1, 8, 20, 20), np.ones((8, 8, 3, 3), np.float32))
-image = np.ones((1, 8, 20, 20), np.float32)
-interrupted = 0
-for turn in range(5):
-    timer = threading.Timer(0.01 * (turn + 1), os.kill, (os.getpid(), signal.SIGINT))
-    try:
-        timer.start()
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            fc.gemm(a, a, num_threads=2); plan(image)
-    except KeyboardInterrupt:
-        interrupted += 1
-    assert (fc.gemm(a, a, num_threads=2) == 900).all() and (plan(image) == 72).all()
-print(interrupted)
-"""
-
-
-def test_row82_an_interrupt_leaves_everything_working():
-    done = run_python(INTERRUPT, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["5"]
-
-
-END = """
-import atexit
-import numpy as np, fastconv as fc
-a = np.ones((400, 400), np.float32)
-class Last:
-    def __del__(self, call=fc.matmul, a=a):
-        print("del", float(call(a, a)[0, 0]), flush=True)
-atexit.register(lambda: print("atexit", float(fc.gemm(a, a, num_threads=2)[0, 0]), flush=True))
-fc.gemm(a, a, num_threads=2)
-last = Last()
-del last
-"""
-
-
-def test_row81_calls_at_exit_and_in_finalizers():
-    done = run_python(END, timeout=30)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["del 400.0", "atexit 400.0"]
+# --- workspace
 
 
 def test_workspace_is_kept_and_released():

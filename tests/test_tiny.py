@@ -1,4 +1,4 @@
-"""The smoke test, `pytest -m quick`: one call of everything on a small problem, on every ISA."""
+"""The smoke test: one call of everything on a small problem, on every ISA."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,6 @@ from support import DTYPES, LAYOUTS, use_isa, whole
 import fastconv as fc
 from fastconv import reference
 from fastconv.algorithms import ALGORITHMS
-
-pytestmark = pytest.mark.quick
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

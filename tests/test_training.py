@@ -1,6 +1,8 @@
 """Training: gradients of whole networks against finite differences, the same bits for any number of threads, digits
 learnt in every way of accumulation, and bad input refused before anything changes."""
 
+import sys
+
 import numpy as np
 import pytest
 from fastconv._loops.training import Session
@@ -8,9 +10,10 @@ from networks import COUPLED, NETWORKS, network
 
 import fastconv as fc
 from fastconv import nn, train
-from fastconv._loops import hogwild
+from fastconv._loops import hogwild, weight_grad, winograd_grad
 from fastconv.nn.parameters import store_of
 from fastconv.nn.program import packed_strides
+from fastconv.shapes import conv_shape
 
 WAYS = [("private", "sync"), ("locked", "sync"), ("atomic", "sync"), ("hogwild", "sync"), ("locked", "async"),
         ("atomic", "async"), ("hogwild", "async")]  # fmt: skip
@@ -91,30 +94,32 @@ def test_the_same_bits_for_any_number_of_threads(name, parallel, eager):
             np.testing.assert_array_equal(value, states[0][key])
 
 
-def test_descent_is_what_it_says():
-    """Two steps of momentum and weight decay by hand; async with one thread descends image by image."""
-    net, x = network("convolutions")
+@pytest.mark.parametrize(
+    "name, images, options",
+    [
+        ("convolutions", None, {}),
+        ("dense", 1, {"accumulation": "hogwild", "update": "async", "num_threads": 1}),  # each image is a step
+    ],
+    ids=["sync", "async"],
+)
+def test_descent_is_what_it_says(name, images, options):
+    """Three steps of momentum and weight decay, by hand: the first has no velocity yet, the third has one of both."""
+    net, x = network(name)
+    x = x[:images]
     y, lr, decay, momentum = labels(x), 0.1, 0.05, 0.8
     state = net.state()
     velocity = {key: 0 * value for key, value in state.items()}
-    for _ in range(2):
+    for _ in range(3):
         _, gradients = train.gradients(net, x, y)
         for key, gradient in gradients.items():
             velocity[key] = momentum * velocity[key] + gradient + decay * state[key]
             state[key] = state[key] - lr * velocity[key]
         net.load_state(state)
-    same, _ = network("convolutions")
-    train.fit(same, x, y, epochs=2, batch_size=None, lr=lr, momentum=momentum, weight_decay=decay, progress=False)
+    same, _ = network(name)
+    train.fit(same, x, y, epochs=3, batch_size=None, lr=lr, momentum=momentum, weight_decay=decay, progress=False,
+              **options)  # fmt: skip
     for key, value in same.state().items():
         np.testing.assert_allclose(value, state[key], rtol=0, atol=1e-13)
-    step, _ = network("dense")
-    x = np.random.default_rng(0).standard_normal((1, 4))
-    _, gradients = train.gradients(step, x, labels(x))
-    before = step.state()
-    train.fit(step, x, labels(x), epochs=1, batch_size=1, lr=lr, momentum=momentum, weight_decay=decay,
-              accumulation="hogwild", update="async", num_threads=1, progress=False)  # fmt: skip
-    for key, value in step.state().items():
-        np.testing.assert_allclose(value, before[key] - lr * (gradients[key] + decay * before[key]), atol=1e-13)
 
 
 def test_dropout_depends_on_seed_and_step_only(eager):
@@ -128,6 +133,13 @@ def test_dropout_depends_on_seed_and_step_only(eager):
     first = trained(1, parallel="images", num_threads=2)
     np.testing.assert_allclose(trained(1, parallel="operations"), first, rtol=0, atol=1e-12)
     assert abs(trained(2, parallel="images") - first).max() > 1e-6
+
+
+def test_every_dropout_layer_has_a_mask_of_its_own():
+    """What two layers leave is a quarter; it is what the gradient of the weights behind them sees."""
+    net = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5), nn.Linear(8000, 2))
+    _, gradients = train.gradients(net, np.ones((1, 8000), np.float32), np.array([0]))
+    assert np.mean(gradients["2.weight"][0] != 0) == pytest.approx(0.25, abs=0.03)
 
 
 def test_batch_norm_learns_running_statistics():
@@ -175,21 +187,32 @@ def test_hogwild_keeps_one_gradient():
     session = Session(built.program, parameters, "hogwild", False, False, 4)
     assert session.gradient_bytes == parameters.nbytes
     assert built.program.panel_bytes <= 256 << 10
-    shape, item = net[0].conv_shape((64, 8, 8)), 4
-    strides = [packed_strides(1, size, item) for size in ((64, 8, 8), (512, 8, 8))]
-    scratch, shared = hogwild.weight_gradient(shape.packed, item, *strides).workspace_bytes
-    assert scratch < 1 << 20 and shared == 0
+    for channels, filters, size in ((64, 512, 8), (64, 64, 224), (64, 128, 112), (128, 128, 112), (512, 512, 28)):
+        shape = conv_shape((1, size, size, channels), (filters, 3, 3, channels), padding=1, layout="NHWC")
+        form = shape.packed, 4, *(packed_strides(1, (n, size, size), 4) for n in (channels, filters)), hogwild.to_sink
+        scratch, shared = weight_grad.compiled(*form).workspace_bytes
+        assert scratch < 1 << 20 and shared == 0
+        assert winograd_grad.waiting(*form) <= 1 << 20
     private = Session(job.program(1, False).program, parameters, "private", False, False, 4)
     assert private.gradient_bytes == 5 * parameters.nbytes
 
 
-def test_history():
+def test_history(tmp_path):
     net, x = network("dense", np.float32)
     history = train.fit(net, x, labels(x), epochs=2, batch_size=4, lr=0.1, progress=True)
     assert history.settings["batch_size"] == 4
     assert str(history).count("\n") == 2
     figure = pytest.importorskip("matplotlib.figure")
     assert isinstance(history.plot(), figure.Figure)
+    history.plot(tmp_path / "losses.png")
+    assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_training_without_tqdm(monkeypatch):
+    """progress=True shows a bar where there is the package for it, and is no reason to fail."""
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    net, x = network("dense", np.float32)
+    assert len(train.fit(net, x, labels(x), epochs=2, batch_size=4, lr=0.1, progress=True).losses) == 2
 
 
 GOOD = {"epochs": 1, "batch_size": 2, "lr": 0.1, "progress": False}
@@ -207,7 +230,7 @@ GOOD = {"epochs": 1, "batch_size": 2, "lr": 0.1, "progress": False}
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"num_threads": 0}, ValueError, "num_threads"),
         ({"accumulation": "fast"}, ValueError, "accumulation must be one of"),
-        ({"update": "later"}, ValueError, "update must be one of"),
+        ({"update": "later"}, ValueError, "update must be 'sync' or 'async'"),
         ({"parallel": True}, TypeError, "parallel must be one of"),
         ({"update": "async"}, ValueError, "private"),
         ({"accumulation": "hogwild", "parallel": "operations"}, ValueError, "operations"),
@@ -218,6 +241,7 @@ GOOD = {"epochs": 1, "batch_size": 2, "lr": 0.1, "progress": False}
         ({"y": np.zeros((3, 3)) + 2}, ValueError, r"\[0, 1\]"),
         ({"y": np.zeros((3, 2))}, ValueError, "shape of the network's result"),
         ({"y": [0, 1, 2]}, TypeError, "y must be"),
+        ({"y": np.zeros((3, 3), np.float32)}, TypeError, "y is float32, but the network is float64"),
         ({"x": np.zeros((0, 2, 8, 7)), "y": np.zeros(0, int)}, ValueError, "empty"),
         ({"x": np.zeros((3, 2, 8, 9))}, ValueError, "layer '5', Linear"),
         ({"x": np.zeros((3, 2, 8, 7), np.float32)}, TypeError, "float32"),
@@ -244,5 +268,7 @@ def test_a_last_layer_that_does_not_go_with_the_loss():
     net = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), dtype=np.float64)
     with pytest.raises(ValueError, match="Softmax"):
         train.fit(net, np.zeros((2, 4)), np.array([0, 1]), **GOOD)
+    with pytest.raises(ValueError, match="at least two classes"):
+        train.fit(nn.Sequential(nn.Linear(4, 1), dtype=np.float64), np.zeros((2, 4)), np.array([0, 0]), **GOOD)
     with pytest.raises(ValueError, match="no parameters"):
         train.fit(nn.Sequential(nn.ReLU()), np.zeros((2, 4), np.float32), np.array([0, 1]), **GOOD)

@@ -1,5 +1,6 @@
 """`make package`: builds dist/'s sdist and, from it, the wheel; checks what is in them; installs each into a fresh
-environment without development tools, tries it there from another folder and states the sizes."""
+environment without development tools, tries it there from another folder, with the oldest NumPy too, and states the
+sizes. Where there is no compiler, or one without OpenMP, the installation must stop with a readable sentence."""
 
 import os
 import re
@@ -54,7 +55,35 @@ def try_install(artifact):
         print(f"installed in {time.perf_counter() - started:.0f} s")
         run(python, str(ROOT / "tools" / "smoke.py"), cwd=folder)
         if artifact.suffix == ".whl":
+            run(python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", oldest_numpy(), cwd=folder)
+            run(python, str(ROOT / "tools" / "smoke.py"), cwd=folder)
             print_sizes(artifact, next(Path(folder).glob("lib/*/site-packages/fastconv")))
+
+
+def oldest_numpy():
+    """The requirement that pins NumPy to the oldest version that pyproject.toml allows."""
+    return "numpy==" + re.search(r'^dependencies = .*"numpy>=([\d.]+)"', (ROOT / "pyproject.toml").read_text(), re.M)[1]
+
+
+WITHOUT = {
+    "a compiler": ("exit 1", "fastconv is compiled when it is installed"),
+    "OpenMP": ('case "$*" in *-fopenmp*) exit 1;; esac; exec gcc "$@"', "fastconv runs on all cores through OpenMP"),
+}
+
+
+def stop_without(what, sdist):
+    """Installs where that is missing: CC is a script that stands for such a machine's compiler."""
+    script, sentence = WITHOUT[what]
+    with tempfile.TemporaryDirectory() as folder:
+        compiler = Path(folder, "cc")
+        compiler.write_text(f"#!/bin/sh\n{script}\n")
+        compiler.chmod(0o755)
+        command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, str(sdist)]
+        environment = {**os.environ, "CC": str(compiler)}
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = " ".join(done.stdout.split())
+    require(done.returncode != 0 and sentence in said, f"without {what}, pip says:\n{done.stdout[-3000:]}")
+    print(f"\nwithout {what}: {said[said.index(sentence) :][:90]}...", flush=True)
 
 
 def print_sizes(artifact, package):
@@ -88,6 +117,8 @@ def main():
     check_contents(sdist, wheel)
     for artifact in (wheel, sdist):
         try_install(artifact)
+    for what in WITHOUT:
+        stop_without(what, sdist)
 
 
 if __name__ == "__main__":

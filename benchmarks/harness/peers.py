@@ -74,6 +74,24 @@ def torch_conv(layer, x, weight, layout):
     return {"torch": lambda: torch.nn.functional.conv2d(image, filters, None, *parameters)}
 
 
+def torch_training(layer, x, weight, grad, layout):
+    """torch's forward pass, input gradient and weight gradient, as its autograd calls them: a tuple of callables."""
+    if not torch:
+        return {}
+    order = (0, 1, 2, 3) if layout == "NCHW" else (0, 3, 1, 2)
+    image, filters, gradient = (torch.from_numpy(array).permute(order) for array in (x, weight, grad))
+    parameters = [list(pair) for pair in (layer.stride, layer.padding, layer.dilation)]
+
+    def backward(*wanted):
+        results = torch.ops.aten.convolution_backward(
+            gradient, image, filters, None, *parameters, False, [0, 0], layer.groups, [*wanted, False]
+        )
+        return results[wanted.index(True)]
+
+    forward = torch_conv(layer, x, weight, layout)["torch"]
+    return {"torch": (forward, lambda: backward(True, False), lambda: backward(False, True))}
+
+
 def torch_packed(layer, x, weight, layout):
     """torch with weights packed once for oneDNN, as torch.compile does it; oneDNN answers in channels_last."""
     if not torch or layout != "NHWC" or x.dtype != np.float32:

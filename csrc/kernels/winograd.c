@@ -1,13 +1,14 @@
 /* Winograd's minimal filtering F(m x m, 3 x 3), and F(m x 1, 3 x 1), F(1 x m, 1 x 3), after Lavin and Gray,
  * "Fast algorithms for convolutional neural networks" (2016): a tile of T x T pixels, T = m + 2, becomes T*T
  * independent products and then m x m results. Called by fastconv/_loops/transformed.pyx through `transforms`
- * of the kernel table. Vectors run over channels.
+ * of the kernel table. Vectors run over channels. The gradient of such filters is F(3 x 3, 4 x 4), "filters" of 4 x 4
+ * pixels of grad and 3 x 3 results: winograd_grad.pyx.
  *
  * All of a variant follows from its interpolation points (POINTS below): 0 or not, pairs +-a, and infinity.
  * With N(x) = x^zero * prod(x^2 - a^2), the transforms of one axis are, for a point p,
  *
  *   input    the coefficients of N(x) / (x - p), and of N(x) for infinity, times the pixels
- *   weights  (g0 + p*g1 + p^2*g2) / N'(p), and g2
+ *   weights  (g0 + p*g1 + p^2*g2 + ...) / N'(p), and the last g
  *   output   y[k] = sum_p p^k * m(p), plus m(infinity) at k = m - 1
  *
  * (Toom and Cook's construction, transposed.) N is even or odd, so the two points of a pair share all their
@@ -27,7 +28,12 @@ typedef struct {
 #define POINTS_4 ((fc_points){4, 1, 2, {2.0 / 3, 3.0 / 2}})
 #define POINTS_5 ((fc_points){5, 0, 3, {0.294, 0.8, 1.79}})
 #define POINTS_6 ((fc_points){6, 1, 3, {0.5, 1, 2}})
+#define POINTS_GRAD \
+    ((fc_points){3, 1, 2, {2.0 / 3, 3.0 / 2}}) /* F(4)'s, so that both transform x alike */
 #define MOST_T 8
+
+/* The place of the point at infinity, behind the others. */
+INLINE int infinity_of(const fc_points p) { return p.zero + 2 * p.pairs; }
 
 /* The coefficients of prod(x^2 - a^2) over all pairs but `without`, in powers of x^2. */
 INLINE void even_polynomial(const fc_points p, const int without, double q[4]) {
@@ -54,7 +60,7 @@ INLINE void input_axis(const fc_points p, const vec *d, vec *v) {
     double q[4];
     even_polynomial(p, -1, q);
     if (p.zero) v[0] = polynomial(q, p.pairs, d, 0);
-    v[p.m + 1] = polynomial(q, p.pairs, d, p.zero);
+    v[infinity_of(p)] = polynomial(q, p.pairs, d, p.zero);
 #pragma GCC unroll 4
     for (int i = 0; i < p.pairs; i++) {
         even_polynomial(p, i, q);
@@ -76,7 +82,7 @@ INLINE void output_axis(const fc_points p, const vec *v, vec *y) {
     }
 #pragma GCC unroll 8
     for (int k = 0; k < p.m; k++) {
-        vec total = k == 0 && p.zero ? v[0] : k == p.m - 1 ? v[p.m + 1] : (vec){0};
+        vec total = k == 0 && p.zero ? v[0] : k == p.m - 1 ? v[infinity_of(p)] : (vec){0};
 #pragma GCC unroll 4
         for (int i = 0; i < p.pairs; i++) {
             const vec part = k % 2 ? difference[i] : sum[i];
@@ -91,18 +97,19 @@ INLINE void output_axis(const fc_points p, const vec *v, vec *y) {
 /* Weights are transformed once and used often: in double precision, rounded once at the end. */
 typedef double wide_vec __attribute__((vector_size(FC_VECTOR_BYTES * 8 / FC_REAL_BYTES)));
 
-INLINE void weights_axis(const fc_points p, const wide_vec *g, wide_vec *u) {
+INLINE void weights_axis(const fc_points p, const int taps, const wide_vec *g, wide_vec *u) {
     double q[4];
     even_polynomial(p, -1, q);
     if (p.zero) u[0] = g[0] / q[0];
-    u[p.m + 1] = g[2];
+    u[infinity_of(p)] = g[taps - 1];
 #pragma GCC unroll 4
     for (int i = 0; i < p.pairs; i++) {
         const double a = p.pair[i], square = a * a;
         even_polynomial(p, i, q);
         const double rest = q[0] + square * (q[1] + square * (q[2] + square * q[3]));
         const double scale = 1 / ((p.zero ? 2 * square : 2 * a) * rest); /* 1 / N'(a) */
-        const wide_vec even = scale * (g[0] + square * g[2]), odd = scale * a * g[1];
+        const wide_vec even = scale * (g[0] + square * g[2]);
+        const wide_vec odd = scale * a * (taps == 4 ? g[1] + square * g[3] : g[1]);
         u[p.zero + 2 * i] = even + odd;
         u[p.zero + 2 * i + 1] = p.zero ? even - odd : odd - even;
     }
@@ -110,7 +117,8 @@ INLINE void weights_axis(const fc_points p, const wide_vec *g, wide_vec *u) {
 
 /* Below, `tall` and `wide` say which axes are transformed: both for 3 x 3 filters, one for 3 x 1 and 1 x 3.
  * Along an axis that is not, a tile has one pixel and one result. */
-#define TILE_SIZES(p, tall, wide) const int th = tall ? p.m + 2 : 1, tw = wide ? p.m + 2 : 1
+#define TILE_SIZES(p, tall, wide) \
+    const int th = tall ? infinity_of(p) + 1 : 1, tw = wide ? infinity_of(p) + 1 : 1
 
 INLINE void winograd_input(const fc_points p, const int tall, const int wide, const char *x,
                            intptr_t x_row, intptr_t x_pixel, intptr_t channels, char *v,
@@ -149,31 +157,31 @@ INLINE void winograd_input(const fc_points p, const int tall, const int wide, co
     }
 }
 
-INLINE void winograd_weights(const fc_points p, const int tall, const int wide, const char *w,
-                             intptr_t w_row, intptr_t w_tap, intptr_t filters, char *u,
+INLINE void winograd_weights(const fc_points p, const int taps, const int tall, const int wide,
+                             const char *w, intptr_t w_row, intptr_t w_tap, intptr_t filters, char *u,
                              intptr_t u_frequency) {
     TILE_SIZES(p, tall, wide);
     for (intptr_t k = 0; k < filters; k += LANES) {
         const intptr_t lanes = filters - k < LANES ? filters - k : LANES,
                        at = k * (intptr_t)sizeof(real);
-        wide_vec half[3][MOST_T], line[MOST_T];
+        wide_vec half[4][MOST_T], line[MOST_T];
 #pragma GCC unroll 4
-        for (int s = 0; s < (wide ? 3 : 1); s++) {
+        for (int s = 0; s < (wide ? taps : 1); s++) {
 #pragma GCC unroll 4
-            for (int r = 0; r < (tall ? 3 : 1); r++) {
+            for (int r = 0; r < (tall ? taps : 1); r++) {
                 const char *from = w + r * w_row + s * w_tap + at;
                 line[r] = __builtin_convertvector(load_upto(from, lanes), wide_vec);
             }
             if (tall)
-                weights_axis(p, line, half[s]);
+                weights_axis(p, taps, line, half[s]);
             else
                 half[s][0] = line[0];
         }
         for (int i = 0; i < th; i++) {
             wide_vec result[MOST_T];
 #pragma GCC unroll 4
-            for (int s = 0; s < (wide ? 3 : 1); s++) line[s] = half[s][i];
-            if (wide) weights_axis(p, line, result);
+            for (int s = 0; s < (wide ? taps : 1); s++) line[s] = half[s][i];
+            if (wide) weights_axis(p, taps, line, result);
 #pragma GCC unroll 8
             for (int j = 0; j < tw; j++) {
                 char *to = u + (i * tw + j) * u_frequency + at;
@@ -222,17 +230,18 @@ INLINE void winograd_output(const fc_points p, const int tall, const int wide, c
 }
 
 /* The kernels of one size and shape of tile, and their row of the table. */
-#define WINOGRAD(size, name, tall, wide)                                                             \
+#define WINOGRAD_INPUT(size, name, tall, wide)                                                       \
     static void winograd_input_##name(const void *x, intptr_t x_row, intptr_t x_pixel,               \
                                       intptr_t channels, void *v, intptr_t v_plane, void *scratch) { \
         (void)scratch;                                                                               \
         winograd_input(POINTS_##size, tall, wide, x, x_row, x_pixel, channels, v, v_plane);          \
-    }                                                                                                \
+    }
+#define WINOGRAD_REST(size, taps, name, tall, wide)                                                  \
     static void winograd_weights_##name(intptr_t R, intptr_t S, const void *w, intptr_t w_row,       \
                                         intptr_t w_tap, intptr_t filters, void *u,                   \
                                         intptr_t u_frequency, intptr_t u_part, void *scratch) {      \
         (void)R, (void)S, (void)u_part, (void)scratch;                                               \
-        winograd_weights(POINTS_##size, tall, wide, w, w_row, w_tap, filters, u, u_frequency);       \
+        winograd_weights(POINTS_##size, taps, tall, wide, w, w_row, w_tap, filters, u, u_frequency); \
     }                                                                                                \
     static void winograd_output_##name(const void *m, intptr_t m_plane, intptr_t filters,            \
                                        const void *bias, int relu, intptr_t rows, intptr_t cols,     \
@@ -241,6 +250,9 @@ INLINE void winograd_output(const fc_points p, const int tall, const int wide, c
         winograd_output(POINTS_##size, tall, wide, m, m_plane, filters, bias, relu, rows, cols, y,   \
                         y_row, y_pixel);                                                             \
     }
+#define WINOGRAD(size, name, tall, wide)   \
+    WINOGRAD_INPUT(size, name, tall, wide) \
+    WINOGRAD_REST(size, 3, name, tall, wide)
 #define WINOGRAD_ENTRY(size, name, tall, wide)      \
     {tall ? size + 2 : 1,                           \
      wide ? size + 2 : 1,                           \
@@ -255,3 +267,8 @@ INLINE void winograd_output(const fc_points p, const int tall, const int wide, c
 #define EVERY_WINOGRAD(X) SHAPES(X, 2) SHAPES(X, 4) SHAPES(X, 5) SHAPES(X, 6)
 EVERY_WINOGRAD(WINOGRAD)
 #define WINOGRAD_TABLE EVERY_WINOGRAD(WINOGRAD_ENTRY)
+
+/* F(3 x 3, 4 x 4) transforms pixels of x as F(4 x 4, 3 x 3) does, and pixels of grad as filters. */
+WINOGRAD_REST(GRAD, 4, grad, 1, 1)
+#define WINOGRAD_GRAD \
+    {6, 6, 36, 1, winograd_input_4x4, winograd_weights_grad, winograd_output_grad, 0, NULL},

@@ -8,7 +8,8 @@ rows of x, so the sum over taps and channels runs in registers and y is written 
 
     chunk: (image, group, block of output rows, part of K), cut by shape alone
       rows of x -> scratch    channels-last, padded with zeros, pixels `pitch` bytes apart; skipped where x
-                              already lies like that (channels-last, no padding)
+                              already lies like that (channels-last, no padding), a phase before, into scratch that
+                              all threads share, where several parts of K read the same rows
       for cb in C by CB       CB * R * S is at most 1024: as KC in gemm.pyx
         for jr in K by NR     a strip of weights [tap][c][NR] stays in L2 while the rows pass it
           for p in the block
@@ -22,7 +23,7 @@ from libc.stdint cimport intptr_t
 from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
 from fastconv._loops.rows cimport copy_rows, input_rows, row_width
-from fastconv._loops.team cimport Operands, compile, run
+from fastconv._loops.team cimport Compiled, Operands, compile, run
 
 cnp.import_array()
 
@@ -30,9 +31,12 @@ cnp.import_array()
 # Zen 4's L2, beside two strips of weights of 128 KB. Pixels a power of two apart would share the sets of L1: they
 # are kept a line apart from JOINED bytes on; below, the S taps of a filter row are one run of neighbours. Results that
 # are transposed on the way out wait in scratch of ROWS_BYTES as well, TRANSPOSED_CHANNELS of them or fewer at a time.
+# SHARED_BYTES: rows that threads share, as ROUND_BYTES in transformed.pyx; SHARES: of a block's rows, to copy.
 cdef enum:
     SUM = 1024
     ROWS_BYTES = 384 << 10
+    SHARED_BYTES = 4 << 20
+    SHARES = 4
     LINE = 64
     JOINED = 512
     LEAST_CHUNKS = 16
@@ -44,8 +48,10 @@ cdef struct Direct:
     const fc_kernels *kernels
     fc_geometry g
     Py_ssize_t channels, blocks_c                 # channels per block, and how many blocks
-    Py_ssize_t rows, row_parts, k_parts           # output rows of a chunk
+    Py_ssize_t rows, row_parts, k_parts           # output rows of a block; a chunk is a part of K of a block
+    Py_ssize_t blocks, together                   # of rows, in all images and groups; of a round
     bint in_place, joined, transposed             # x as it lies; taps of a row as one run; y is channels-first
+    bint shared                                   # rows of x are copied once for all parts of K
     Py_ssize_t pitch, row_pitch, copied           # bytes between pixels, between rows; bytes of the rows
     intptr_t x_strides[4]                         # of (n, c, h, w)
     bint relu
@@ -80,7 +86,9 @@ cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
         p.k_parts = max(p.k_parts, ceil_div(p.rows * p.g.Q * p.g.K * itemsize, ROWS_BYTES))
         p.k_parts = max(1, min(p.k_parts, ceil_div(p.g.K, kernels.NR)))
     p.copied = input_rows(&p.g, p.rows) * p.row_pitch
-    p.in_place = False
+    p.blocks = p.g.N * p.g.groups * p.row_parts
+    p.in_place, p.shared = False, p.k_parts > 1
+    p.together = balanced(p.blocks, max(1, SHARED_BYTES // p.copied)) if p.shared else p.blocks
 
 
 cdef void place(Direct *p) noexcept:
@@ -95,6 +103,7 @@ cdef void place(Direct *p) noexcept:
     if p.joined and p.x_strides[3] != p.g.C * size:
         return
     p.in_place, p.pitch, p.row_pitch, p.copied = True, p.x_strides[3], p.x_strides[2], 0
+    p.shared, p.together = False, p.blocks
 
 
 cdef Py_ssize_t group_bytes(const Direct *p) noexcept nogil:
@@ -102,10 +111,15 @@ cdef Py_ssize_t group_bytes(const Direct *p) noexcept nogil:
 
 
 cdef Py_ssize_t scratch_bytes(const Direct *p) noexcept nogil:
-    cdef Py_ssize_t taps = p.g.R * p.g.S * sizeof(intptr_t) + LINE
+    """Of each thread: the offsets of the taps, its own rows of x, results that wait to be transposed."""
+    cdef Py_ssize_t bytes_ = p.g.R * p.g.S * sizeof(intptr_t) + LINE + (0 if p.shared else p.copied)
     if p.transposed:
-        return taps + p.copied + p.rows * p.g.Q * (ceil_div(p.g.K, p.k_parts) + p.kernels.NR) * p.kernels.itemsize
-    return taps + p.copied
+        bytes_ += p.rows * p.g.Q * (ceil_div(p.g.K, p.k_parts) + p.kernels.NR) * p.kernels.itemsize
+    return bytes_
+
+
+cdef Py_ssize_t shared_bytes(const Direct *p) noexcept nogil:
+    return p.together * p.copied if p.shared else 0
 
 
 def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
@@ -116,15 +130,14 @@ def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
 
 
 def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
-    """Bytes of scratch that each thread uses at most: less where x is read in place."""
+    """Bytes of scratch of a call on one thread at most: less where x is read in place."""
     cdef Direct p
     set_up(&p, geometry, itemsize, blocking)
-    return scratch_bytes(&p)
+    return scratch_bytes(&p) + shared_bytes(&p)
 
 
 def copied_bytes(bytes geometry, Py_ssize_t itemsize):
-    """Bytes of x that the chunks copy to scratch together: each part of K copies its rows again. x as a C-contiguous
-    array of the layout."""
+    """Bytes of x that are copied to scratch, x being a C-contiguous array of the layout."""
     cdef Direct p
     cdef Py_ssize_t pixel
     set_up(&p, geometry, itemsize, None)
@@ -132,7 +145,7 @@ def copied_bytes(bytes geometry, Py_ssize_t itemsize):
         pixel = p.g.groups * p.g.C * itemsize
         p.x_strides[1], p.x_strides[2], p.x_strides[3] = itemsize, p.g.W * pixel, pixel
         place(&p)
-    return p.copied * p.g.N * p.g.groups * p.row_parts * p.k_parts
+    return p.copied * p.blocks
 
 
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -158,40 +171,62 @@ def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, in
     run(prepare_chunk, &p, p.g.groups * p.blocks_c, 0, team, &at)
 
 
+cdef void copy_block(const Direct *p, const Operands *at, Py_ssize_t block, Py_ssize_t share, Py_ssize_t shares,
+                     char *copied) noexcept nogil:
+    """The share-th of `shares` equal shares of a block's rows of x."""
+    cdef Py_ssize_t p0 = block % p.row_parts * p.rows, rows = input_rows(&p.g, least(p.rows, p.g.P - p0))
+    cdef Py_ssize_t group = block // p.row_parts % p.g.groups, image = block // p.row_parts // p.g.groups
+    cdef Py_ssize_t first = span_start(rows, shares, 1, share)
+    copy_rows(p.kernels, &p.g, p.x_strides, at.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1], p.g.C,
+              p0 * p.g.stride_h + first, span_start(rows, shares, 1, share + 1) - first, copied + first * p.row_pitch,
+              p.pitch, p.row_pitch, p.g.C, 0)
+
+
+cdef void copy_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
+    """First phase of a round: a share of the rows of one block."""
+    cdef const Direct *p = <const Direct *>problem
+    cdef Py_ssize_t block = index // SHARES
+    if block < p.blocks:
+        copy_block(p, at, block, index % SHARES, SHARES, at.shared + block % p.together * p.copied)
+
+
 cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Direct *p = <const Direct *>problem
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, R = p.g.R, S = p.g.S
-    cdef Py_ssize_t part = index % p.k_parts, row_part = index // p.k_parts % p.row_parts
-    cdef Py_ssize_t group = index // p.k_parts // p.row_parts % p.g.groups
-    cdef Py_ssize_t image = index // p.k_parts // p.row_parts // p.g.groups
-    cdef Py_ssize_t p0 = row_part * p.rows, rows = least(p.rows, p.g.P - p0)
+    cdef Py_ssize_t part = index % p.k_parts, block = index // p.k_parts
+    cdef Py_ssize_t group = block // p.row_parts % p.g.groups, image = block // p.row_parts // p.g.groups
+    cdef Py_ssize_t p0 = block % p.row_parts * p.rows, rows = least(p.rows, p.g.P - p0)
     cdef Py_ssize_t j0 = span_start(p.g.K, p.k_parts, NR, part)
     cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, part + 1) - j0
     cdef Py_ssize_t channel = group * p.g.K + j0, y_row, c_row, tiles = ceil_div(p.g.Q, kernels.MR)
     cdef Py_ssize_t cb, channels, jr, cols, row, q, i, m, taps, depth, strip_bytes, tap
     cdef intptr_t *offsets = <intptr_t *>scratch
-    cdef char *copied = scratch + R * S * sizeof(intptr_t) + LINE
-    cdef const char *x = at.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1]
+    cdef char *own = scratch + R * S * sizeof(intptr_t) + LINE
+    cdef const char *x
     cdef const char *a
     cdef const char *strip
     cdef char *y
     cdef char *c
     cdef fc_store store
+    if block >= p.blocks:
+        return
     store.alpha, store.row_bias = 1, NULL
-    if p.in_place:
-        x += p0 * p.g.stride_h * p.row_pitch
+    if p.shared:
+        x = at.shared + block % p.together * p.copied
+    elif p.in_place:
+        x = (at.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1] + p0 * p.g.stride_h * p.row_pitch)
     else:
-        copy_rows(kernels, &p.g, p.x_strides, x, p.g.C, p0 * p.g.stride_h, input_rows(&p.g, rows), copied, p.pitch,
-                  p.row_pitch, p.g.C, 0)
-        x = copied
+        copy_block(p, at, block, 0, 1, own)
+        x = own
+        own += p.copied
     taps = R if p.joined else R * S
     depth = S if p.joined else 1
     for tap in range(taps):
         offsets[tap] = (tap * p.g.dilation_h * p.row_pitch if p.joined else
                         tap // S * p.g.dilation_h * p.row_pitch + tap % S * p.g.dilation_w * p.pitch)
     if p.transposed:
-        y, c_row = copied + p.copied, n * size
+        y, c_row = own, n * size
     else:
         c_row = p.g.groups * p.g.K * size
         y = at.y + (image * p.g.P + p0) * p.g.Q * c_row + channel * size
@@ -229,8 +264,15 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
     """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
     cdef Direct p
+    cdef Compiled made
     set_up(&p, geometry, itemsize, blocking)
     take_strides(strides, p.g.channels_last, p.x_strides)
     place(&p)
     p.relu = relu
-    return compile(&p, sizeof(p), direct_chunk, p.g.N * p.g.groups * p.row_parts * p.k_parts, scratch_bytes(&p))
+    made = compile(&p, sizeof(p), direct_chunk, p.together * p.k_parts, scratch_bytes(&p))
+    if p.shared:
+        made.nest.phases[1] = made.nest.phases[0]
+        made.nest.phases[0].chunk, made.nest.phases[0].chunks = copy_chunk, p.together * SHARES
+        made.nest.phase_count, made.nest.rounds = 2, ceil_div(p.blocks, max(1, p.together))
+        made.nest.shared_bytes = shared_bytes(&p)
+    return made

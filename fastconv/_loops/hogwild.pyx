@@ -23,7 +23,6 @@ from fastconv._loops.cut cimport ceil_div, least, span_start
 from fastconv._loops.kernels cimport fc_kernels
 from fastconv._loops.platform cimport fc_thread_id
 from fastconv._loops.scratch cimport Block, borrow, give_back
-from fastconv._loops.weight_grad cimport delivering
 
 from fastconv._loops.team import note_parallel
 
@@ -184,9 +183,8 @@ cdef void deliver_panel(const fc_kernels *kernels, const char *panel, Py_ssize_t
                 <char *>panel + row * panel_row)
 
 
-def weight_gradient(bytes geometry, Py_ssize_t itemsize, tuple x_strides, tuple grad_strides):
-    """The nest of a convolution's weight gradient, whose panels go to the sink that is its operand `bias`."""
-    return delivering(geometry, itemsize, x_strides, grad_strides, deliver_panel)
+# For the nests of a convolution's weight gradient: panels go to the sink that is their operand `bias`.
+to_sink = <size_t><void *>deliver_panel
 
 
 cdef Py_ssize_t add_at(const Shared *to, Py_ssize_t n, const int64_t *at, const floating *update, floating scale,

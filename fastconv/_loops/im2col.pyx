@@ -7,8 +7,9 @@ Per group, with C, K the channels of one group, two forms of the same sum over k
     channels-last, or few pixels:  y[pixel, K] = lowered[pixel, k] @ weights[k, K]      (m = pixels, n = K)
     channels-first:                y[K, pixel] = weights[K, k] @ lowered[k, pixel]      (m = K, n = pixels)
 
-so that the vectors of a tile always lie along what is contiguous in y. With few pixels, channels-first
-results go through a block of scratch and are transposed on the way out.
+so that the vectors of a tile always lie along what is contiguous in y. With few pixels or a long sum channels-first
+results go through a block of scratch and are transposed on the way out, and the image is transposed on the way in: a
+phase before, once, into scratch that all threads share.
 
 A chunk is (image and group, block of pixels, part of K), cut by shape alone."""
 import numpy as np
@@ -23,7 +24,7 @@ from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_str
 from fastconv._loops.gemm cimport Blocks, default_blocks, macro_kernel
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
 from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp
-from fastconv._loops.team cimport Operands, compile, flushing, run
+from fastconv._loops.team cimport Compiled, Operands, compile, flushing, run
 
 from fastconv._loops.team import note_parallel
 
@@ -31,11 +32,15 @@ cnp.import_array()
 
 # A block of pixels: 56 rows of A as in gemm.pyx; 256 columns of B, which with k = 1024 are 1 MB and are
 # fetched ahead of use. K is cut as well while there are fewer than 8 chunks, but not below 256 channels: each
-# part lowers its pixels again, which costs up to a tenth of the product there (Zen 4, 2026-11).
+# part lowers its pixels again, which costs up to a tenth of the product there (Zen 4, 2026-11). SHARED_BYTES: of
+# images that are transposed together, so that a call takes less than 2 MB; larger images are lowered by columns.
+# SHARES as in direct.pyx. (256 -> 256 at 28 pixels, stride 2: 85 GF/s, by columns 60; Zen 3, 2026-11.)
 cdef enum:
     LINE = 64
     STRIP_GAP = 128       # as in gemm.pyx
     PIXEL_COLUMNS = 256
+    SHARED_BYTES = 1 << 20
+    SHARES = 4
     LEAST_CHUNKS = 8
     LEAST_CHANNELS = 256
     SHORT_SUM = 512
@@ -49,6 +54,8 @@ cdef struct Im2col:
     Py_ssize_t kc, mc, blocks, block, k_parts     # pixel blocks of at most `block`
     bint along_k, transposed                      # vectors along K; y is channels-first all the same
     bint plain, in_place                          # x itself is lowered[k, pixel]; and is read where it lies
+    bint shared                                   # x is transposed first, an image and group of `copied` bytes
+    Py_ssize_t copied, units, together            # images times groups; in a round
     intptr_t x_strides[4]                         # of (n, c, h, w)
     Py_ssize_t y_image
     bint relu
@@ -84,7 +91,9 @@ cdef void set_up(Im2col *p, bytes geometry, Py_ssize_t itemsize, blocking):
     else:
         p.block = ceil_div(balanced(p.pixels, blocks.nc), kernels.NR) * kernels.NR
     p.blocks = ceil_div(p.pixels, p.block) if p.block > 0 else 0
-    p.plain = p.in_place = False
+    p.plain = p.in_place = p.shared = False
+    p.copied = p.g.C * p.g.H * p.g.W * itemsize
+    p.units = p.together = p.images * p.g.groups
     p.k_parts = max(1, min(LEAST_CHUNKS // max(1, p.images * p.g.groups * p.blocks), p.g.K // LEAST_CHANNELS))
     # A transposed chunk holds its results in scratch: 512 channels of them at most.
     if p.transposed:
@@ -96,6 +105,17 @@ cdef Py_ssize_t weight_group_bytes(const Im2col *p) noexcept nogil:
     if p.along_k:
         return p.depth * ceil_div(p.g.K, p.kernels.NR) * p.kernels.NR * size
     return p.g.K * (p.depth * size + ceil_div(p.depth, p.kc) * LINE)
+
+
+cdef void share(Im2col *p) noexcept:
+    """Has images transposed in a phase of their own, if that is what they need."""
+    p.shared = p.transposed and 0 < p.copied <= SHARED_BYTES
+    if p.shared:
+        p.together = balanced(p.units, SHARED_BYTES // p.copied)
+
+
+cdef Py_ssize_t shared_bytes(const Im2col *p) noexcept nogil:
+    return p.together * p.copied if p.shared else 0
 
 
 cdef Py_ssize_t scratch_bytes(const Im2col *p) noexcept nogil:
@@ -116,25 +136,44 @@ def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
 
 
 def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
-    """Bytes of scratch that each thread uses."""
+    """Bytes of scratch of a call on one thread at most: less where x is read in place."""
     cdef Im2col p
     set_up(&p, geometry, itemsize, blocking)
-    return scratch_bytes(&p)
+    share(&p)
+    return scratch_bytes(&p) + shared_bytes(&p)
+
+
+def transposes(bytes geometry, Py_ssize_t itemsize):
+    """Whether channels-first x and y are transposed on their way in and out."""
+    cdef Im2col p
+    set_up(&p, geometry, itemsize, None)
+    share(&p)
+    return p.shared
 
 
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    """One block of k of one group: strips of NR columns [k][NR], or rows [K][k] a cache line apart."""
+    """One block of k of one group: strips of NR columns [k][NR], k counting (r, s, c); or rows [K][k] a cache line
+    apart, k as the layout's weights have it."""
     cdef const Im2col *p = <const Im2col *>problem
     cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, k_blocks = ceil_div(p.depth, p.kc)
     cdef Py_ssize_t group = index // k_blocks, pc = index % k_blocks * p.kc, k = least(p.kc, p.depth - pc)
-    cdef const char *w = at.weights + (group * p.g.K * p.depth + pc) * size
+    cdef Py_ssize_t taps = p.g.R * p.g.S, tap, c, channels, done = 0
+    cdef const char *w = at.weights + group * p.g.K * p.depth * size
     cdef char *packed = at.y + group * weight_group_bytes(p)
     if p.along_k:
         packed += pc * ceil_div(p.g.K, NR) * NR * size
-        p.kernels.pack(k, p.g.K, w, size, p.depth * size, packed, NR * size, NR, k * NR * size)
+        if p.g.channels_last or taps == 1:
+            p.kernels.pack(k, p.g.K, w + pc * size, size, p.depth * size, packed, NR * size, NR, k * NR * size)
+            return
+        while done < k:
+            tap, c = (pc + done) // p.g.C, (pc + done) % p.g.C
+            channels = least(k - done, p.g.C - c)
+            p.kernels.pack(channels, p.g.K, w + (c * taps + tap) * size, taps * size, p.depth * size,
+                           packed + done * NR * size, NR * size, NR, k * NR * size)
+            done += channels
     else:
         packed += p.g.K * (pc * size + index % k_blocks * LINE)
-        p.kernels.pack(p.g.K, k, w, p.depth * size, size, packed, k * size + LINE, k, 0)
+        p.kernels.pack(p.g.K, k, w + pc * size, p.depth * size, size, packed, k * size + LINE, k, 0)
 
 
 def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):
@@ -146,22 +185,46 @@ def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, in
     run(prepare_chunk, &p, p.g.groups * ceil_div(p.depth, p.kc), 0, team, &at)
 
 
+cdef void transpose_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
+    """First phase of a round: a share of the rows of one image and group, to [h][w][c]."""
+    cdef const Im2col *p = <const Im2col *>problem
+    cdef Py_ssize_t unit = index // SHARES, pixel = p.g.C * p.kernels.itemsize, row, rows, width
+    cdef Py_ssize_t first = span_start(p.g.H, SHARES, 1, index % SHARES)
+    cdef Py_ssize_t last = span_start(p.g.H, SHARES, 1, index % SHARES + 1)
+    cdef const char *x = at.x + unit // p.g.groups * p.x_strides[0] + unit % p.g.groups * p.g.C * p.x_strides[1]
+    cdef char *to = at.shared + unit % p.together * p.copied
+    # Rows that follow one another are one long row.
+    rows = last - first if p.x_strides[2] == p.g.W * p.x_strides[3] else 1
+    width = rows * p.g.W
+    if unit < p.units:
+        for row from first <= row < last by rows:
+            p.kernels.pack(width, p.g.C, x + row * p.x_strides[2], p.x_strides[3], p.x_strides[1],
+                           to + row * p.g.W * pixel, pixel, p.g.C, 0)
+
+
 cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Im2col *p = <const Im2col *>problem
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR
     cdef Py_ssize_t part = index % p.k_parts, block = index // p.k_parts % p.blocks
-    cdef Py_ssize_t group = index // p.k_parts // p.blocks % p.g.groups
-    cdef Py_ssize_t image = index // p.k_parts // p.blocks // p.g.groups
+    cdef Py_ssize_t unit = index // p.k_parts // p.blocks, group = unit % p.g.groups, image = unit // p.g.groups
     cdef Py_ssize_t first = block * p.block, m = least(p.block, p.pixels - first)
     cdef Py_ssize_t j0 = span_start(p.g.K, p.k_parts, NR, part)
     cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, part + 1) - j0
     cdef Py_ssize_t pixel = image * p.pixels + first, channel = group * p.g.K + j0
     cdef Py_ssize_t pc, k, j, a_row, a_col, c_row
     cdef const char *x = at.x + group * p.g.C * p.x_strides[1]
+    cdef intptr_t x_strides[4]
     cdef const char *b
     cdef char *c
     cdef fc_store store
+    if unit >= p.units:
+        return
+    for j in range(4):
+        x_strides[j] = p.x_strides[j]
+    if p.shared:
+        x, pixel = at.shared + unit % p.together * p.copied, first
+        x_strides[1], x_strides[3], x_strides[2] = size, p.g.C * size, p.g.W * p.g.C * size
     store.alpha, store.row_bias, store.col_bias = 1, NULL, NULL
     if p.transposed:
         c = scratch + max(p.block * (p.kc * size + LINE), p.kc * (p.block * size + LINE))
@@ -175,12 +238,12 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
             a_row, a_col = k * size + LINE, size
             kernels.pack(m, k, x + image * p.x_strides[0] + pc * p.x_strides[1] + first * size, size, p.x_strides[1],
                          scratch, a_row, k, 0)
-        elif p.x_strides[1] == size and p.g.channels_last:
+        elif x_strides[1] == size:
             a_row, a_col = k * size + LINE, size
-            kernels.lower_rows(&p.g, x, p.x_strides, pixel, m, pc, pc + k, scratch, a_row)
+            kernels.lower_rows(&p.g, x, x_strides, pixel, m, pc, pc + k, scratch, a_row)
         else:
             a_row, a_col = size, m * size + LINE
-            kernels.lower_columns(&p.g, x, p.x_strides, pixel, m, pc, pc + k, scratch, a_col, m, 0)
+            kernels.lower_columns(&p.g, x, x_strides, pixel, m, pc, pc + k, scratch, a_col, m, 0)
         b = (at.weights + group * weight_group_bytes(p) + pc * ceil_div(p.g.K, NR) * NR * size
              + j0 * k * size)
         store.beta = 0 if pc == 0 else 1
@@ -247,8 +310,10 @@ cdef void along_pixels_chunk(const void *problem, const Operands *at, Py_ssize_t
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
     """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
     cdef Im2col p
+    cdef Compiled made
     set_up(&p, geometry, itemsize, blocking)
     take_strides(strides, p.g.channels_last, p.x_strides)
+    p.g.channels_last = p.along_k    # from here on: whether k counts (r, s, c)
     if p.g.R == 1 and p.g.S == 1 and p.g.P == p.g.H and p.g.Q == p.g.W and p.x_strides[2] == p.g.W * p.x_strides[3]:
         # A 1x1 filter at stride 1 sees one long row of pixels.
         p.g.W = p.g.Q = p.g.H * p.g.W
@@ -257,8 +322,16 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
         p.in_place = p.plain and p.g.K <= FEW_FILTERS
     p.y_image = p.g.groups * p.g.K * p.pixels * p.kernels.itemsize
     p.relu = relu
-    return compile(&p, sizeof(p), along_k_chunk if p.along_k else along_pixels_chunk,
-                   p.images * p.g.groups * p.blocks * p.k_parts, scratch_bytes(&p))
+    if not p.plain and p.x_strides[1] != itemsize:
+        share(&p)
+    made = compile(&p, sizeof(p), along_k_chunk if p.along_k else along_pixels_chunk,
+                   p.together * p.blocks * p.k_parts, scratch_bytes(&p))
+    if p.shared:
+        made.nest.phases[1] = made.nest.phases[0]
+        made.nest.phases[0].chunk, made.nest.phases[0].chunks = transpose_chunk, p.together * SHARES
+        made.nest.phase_count, made.nest.rounds = 2, ceil_div(p.units, p.together)
+        made.nest.shared_bytes = shared_bytes(&p)
+    return made
 
 
 cdef enum:

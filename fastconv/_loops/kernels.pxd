@@ -35,7 +35,8 @@ cdef extern from "kernels.h" nogil:
                        void *y, intptr_t y_row, intptr_t y_pixel, void *scratch) noexcept nogil
 
     cdef enum:
-        FC_WINOGRAD_2, FC_WINOGRAD_4, FC_WINOGRAD_5, FC_WINOGRAD_6, FC_FFT_16, FC_FFT_32, FC_FFT_64, FC_FFT_128
+        FC_WINOGRAD_2, FC_WINOGRAD_4, FC_WINOGRAD_5, FC_WINOGRAD_6, FC_FFT_16, FC_FFT_32, FC_FFT_64, FC_FFT_128,
+        FC_WINOGRAD_GRAD
 
     ctypedef void fc_depthwise(intptr_t rows, intptr_t columns, intptr_t taps, const intptr_t *tap,
                                const intptr_t *weight, const void *x, intptr_t x_step, const void *w,

@@ -47,6 +47,7 @@ cdef struct Frame:
 
 cdef class Program:
     cdef Step *steps
+    cdef Block step_memory
     cdef Py_ssize_t count
     cdef list nests, frames
     cdef readonly Py_ssize_t arena_bytes, itemsize, dropout_layers

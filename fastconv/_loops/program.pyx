@@ -5,7 +5,6 @@ A program is immutable and knows no addresses: an operand is an offset from one 
 program runs in many threads at once, each with a Frame that says where the bases are."""
 from cython.parallel cimport parallel, prange
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 cimport numpy as cnp
@@ -54,9 +53,8 @@ cdef class Program:
         cdef Step *step
         self.count, self.arena_bytes, self.itemsize = len(steps), arena_bytes, itemsize
         self.dropout_layers = dropout_layers
-        self.steps = <Step *>malloc(max(1, self.count) * sizeof(Step))
-        if self.steps == NULL:
-            raise MemoryError()
+        self.step_memory = allocate(self.count * sizeof(Step))
+        self.steps = <Step *>self.step_memory.data
         self.nests, self.frames = [], []
         for i, (kind, compiled, x, weights, bias, y, count, total, work) in enumerate(steps):
             step = &self.steps[i]
@@ -73,9 +71,6 @@ cdef class Program:
                 self.panel_bytes = max(self.panel_bytes, <size_t>(count * itemsize))
         self.frame_bytes = (in_pages(arena_bytes) + in_pages(self.scratch_bytes) + in_pages(self.shared_bytes)
                             + in_pages(self.panel_bytes) + in_pages(3 * dropout_layers * sizeof(uint64_t)))
-
-    def __dealloc__(self):
-        free(self.steps)
 
     def __len__(self):
         return self.count

@@ -1,4 +1,5 @@
-# Rows of the padded image, as the nests read them whose filter taps are offsets: direct.pyx, weight_grad.pyx.
+# Rows of the padded image, as the nests read them whose filter taps are offsets: direct.pyx, weight_grad.pyx; and the
+# pixels of tiles, for those that transform them: transformed.pyx, winograd_grad.pyx.
 from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport least
@@ -41,3 +42,24 @@ cdef inline void copy_rows(const fc_kernels *kernels, const fc_geometry *g, cons
             kernels.pack(1, inside * channels, src, 0, size, at, 0, inside * channels, 0)
         else:
             kernels.pack(inside, channels, src, x_strides[3], x_strides[1], at, pitch, width, strip)
+
+
+# A window of height x width pixels from (h, w) on of an image of H x W pixels, channels-last, zeros outside of it.
+cdef inline void copy_window(const fc_kernels *kernels, const intptr_t *strides, Py_ssize_t channels, Py_ssize_t H,
+                             Py_ssize_t W, const char *image, Py_ssize_t h, Py_ssize_t w,                # IN
+                             Py_ssize_t height, Py_ssize_t width, char *to) noexcept nogil:              # OUT
+    cdef Py_ssize_t size = kernels.itemsize, pixel = channels * size, row
+    cdef Py_ssize_t left = min(max(-w, 0), width), inside = max(0, min(W - w, width) - left)
+    cdef const char *src
+    for row in range(h, h + height):
+        if row < 0 or row >= H or inside == 0:
+            kernels.scale(width * channels, 0, to)
+        else:
+            src = image + row * strides[2] + (w + left) * strides[3]
+            kernels.scale(left * channels, 0, to)
+            if strides[1] == size and strides[3] == pixel:
+                kernels.pack(1, inside * channels, src, 0, size, to + left * pixel, 0, inside * channels, 0)
+            else:
+                kernels.pack(inside, channels, src, strides[3], strides[1], to + left * pixel, pixel, channels, 0)
+            kernels.scale((width - left - inside) * channels, 0, to + (left + inside) * pixel)
+        to += width * pixel

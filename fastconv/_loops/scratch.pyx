@@ -30,6 +30,7 @@ cdef extern from *:
 cdef size_t MAX_IDLE_BYTES = 256 << 20   # a guess: VGG-16's largest workspace on 64 threads fits
 cdef size_t idle_bytes = 0
 cdef list idle = []
+cdef Py_ssize_t before_failure = -1      # see fail_allocation
 
 
 cdef class Block:
@@ -53,8 +54,11 @@ cdef Block borrow(size_t size):
 
 cdef Block allocate(size_t size):
     """A new block, which frees its memory when nobody holds it any more; MemoryError if there is none to be had."""
+    global before_failure
     cdef Block block = Block.__new__(Block)
-    block.data = <char *>fc_allocate(size if size > 0 else 1)
+    cdef bint fails = before_failure == 0
+    before_failure = max(before_failure - 1, -1)
+    block.data = NULL if fails else <char *>fc_allocate(size if size > 0 else 1)
     if block.data == NULL:
         raise MemoryError(f"fastconv: no {size} bytes of workspace to be had")
     block.size = size
@@ -78,6 +82,12 @@ def release_memory():
 def held_bytes():
     """Bytes of the idle blocks."""
     return idle_bytes
+
+
+def fail_allocation(Py_ssize_t index):
+    """For tests: the allocation of that index from now on finds no memory; -1 ends that."""
+    global before_failure
+    before_failure = index
 
 
 os.register_at_fork(after_in_child=release_memory)

@@ -144,9 +144,11 @@ def has_run_parallel():
     return entered_parallel
 
 
-def set_flush_denormals(bint on):
-    """Whether nests flush subnormal numbers to zero."""
+def set_flush_denormals(on):
+    """Whether nests flush subnormal numbers to zero. Raises TypeError unless `on` is True or False."""
     global flush
+    if on is not True and on is not False:
+        raise TypeError(f"on must be True or False, got {on!r}")
     flush = on
 
 

@@ -36,6 +36,7 @@ from fastconv._loops.kernels cimport (
     fc_transform,
     kernels_for,
 )
+from fastconv._loops.rows cimport copy_window
 from fastconv._loops.team cimport Compiled, Operands, compile, run
 
 cnp.import_array()
@@ -132,26 +133,6 @@ cdef Py_ssize_t block_bytes(const Tiled *p) noexcept nogil:
     return p.transform.frequencies * p.transform.parts * p.depth * p.k_block * p.kernels.itemsize
 
 
-cdef void stage(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t width,
-                char *to) noexcept nogil:
-    """A tile's rows of `width` pixels from (h, w) on, channels-last, zeros where there is no image."""
-    cdef Py_ssize_t size = p.kernels.itemsize, pixel = p.g.C * size, row
-    cdef Py_ssize_t left = min(max(-w, 0), width), inside = max(0, min(p.g.W - w, width) - left)
-    cdef const char *src
-    for row in range(h, h + p.transform.tile_h):
-        if row < 0 or row >= p.g.H or inside == 0:
-            p.kernels.scale(width * p.g.C, 0, to)
-        else:
-            src = image + row * p.x_strides[2] + (w + left) * p.x_strides[3]
-            p.kernels.scale(left * p.g.C, 0, to)
-            if p.x_strides[1] == size and p.x_strides[3] == pixel:
-                p.kernels.pack(1, inside * p.g.C, src, 0, size, to + left * pixel, 0, inside * p.g.C, 0)
-            else:
-                p.kernels.pack(inside, p.g.C, src, p.x_strides[3], p.x_strides[1], to + left * pixel, pixel, p.g.C, 0)
-            p.kernels.scale((width - left - inside) * p.g.C, 0, to + (left + inside) * pixel)
-        to += width * pixel
-
-
 cdef void transform_run(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t neighbours, char *v,
                         char *scratch) noexcept nogil:
     """V of so many neighbouring tiles, the first at (h, w) of the image."""
@@ -159,7 +140,8 @@ cdef void transform_run(const Tiled *p, const char *image, Py_ssize_t h, Py_ssiz
     cdef char *staged = scratch + p.transform.scratch_bytes
     if not p.in_place:
         width = neighbours * p.cols + p.piece_s - 1
-        stage(p, image, h, w, width, staged)
+        copy_window(p.kernels, p.x_strides, p.g.C, p.g.H, p.g.W, image, h, w, p.transform.tile_h, width,
+                    staged)
         for j in range(neighbours):
             p.transform.input(staged + j * p.cols * pixel, width * pixel, pixel, p.g.C, v + j * p.v_row, p.v_plane,
                               scratch)
@@ -169,7 +151,8 @@ cdef void transform_run(const Tiled *p, const char *image, Py_ssize_t h, Py_ssiz
             p.transform.input(image + h * p.x_strides[2] + w * p.x_strides[3], p.x_strides[2], p.x_strides[3], p.g.C,
                               v + j * p.v_row, p.v_plane, scratch)
         else:
-            stage(p, image, h, w, p.transform.tile_w, staged)
+            copy_window(p.kernels, p.x_strides, p.g.C, p.g.H, p.g.W, image, h, w, p.transform.tile_h,
+                        p.transform.tile_w, staged)
             p.transform.input(staged, p.transform.tile_w * pixel, pixel, p.g.C, v + j * p.v_row, p.v_plane, scratch)
         w += p.cols
 

@@ -1,6 +1,5 @@
 # The weight gradient (weight_grad.pyx), for nests that decide themselves how a panel of it is added.
 from fastconv._loops.kernels cimport fc_kernels
-from fastconv._loops.team cimport Compiled
 
 # How a finished panel leaves a thread's scratch: `rows` rows of `count` values, panel_row bytes apart, go to as many
 # rows at target, target_row bytes apart. The target is part of a channels-last gradient [K][R][S][C of a group]; `to`
@@ -12,5 +11,6 @@ ctypedef void (*deliver_function)(const fc_kernels *kernels, const char *panel, 
 cdef void add_panel(const fc_kernels *kernels, const char *panel, Py_ssize_t panel_row,
                     char *target, Py_ssize_t target_row, Py_ssize_t rows, Py_ssize_t count,
                     const void *to) noexcept nogil
-cdef Compiled delivering(bytes geometry, Py_ssize_t itemsize, tuple x_strides, tuple grad_strides,
-                         deliver_function deliver)
+cdef void store_panel(const fc_kernels *kernels, const char *panel, Py_ssize_t panel_row,
+                      char *target, Py_ssize_t target_row, Py_ssize_t rows, Py_ssize_t count,
+                      const void *to) noexcept nogil

@@ -265,23 +265,17 @@ cdef Compiled compile_phases(WeightGrad *p):
     return made
 
 
-def compiled(bytes geometry, Py_ssize_t itemsize, tuple x_strides, tuple grad_strides):
+def compiled(bytes geometry, Py_ssize_t itemsize, tuple x_strides, tuple grad_strides, size_t deliver=0):
     """run(x, grad, None, dw, team) fills dw, C-contiguous in the layout; there is at least one pixel, filter and
-    channel."""
+    channel. deliver: the address of a deliver_function, to which panels of the channels-last gradient go instead, each
+    once, from any number of threads; no two panels overlap."""
     cdef WeightGrad p
     set_up(&p, geometry, itemsize, x_strides, grad_strides)
+    if deliver:
+        p.deliver, p.in_parts = <deliver_function><void *>deliver, False
+        return compile_phases(&p)
     p.parts = least(p.blocks, ceil_div(LEAST_CHUNKS, p.groups * p.k_parts * p.c_parts))
     p.reordered = not p.g.channels_last and p.g.C > 1 and p.g.R * p.g.S > 1
     p.in_parts = p.parts > 1 or p.reordered
     p.deliver = store_panel
-    return compile_phases(&p)
-
-
-cdef Compiled delivering(bytes geometry, Py_ssize_t itemsize, tuple x_strides, tuple grad_strides,
-                         deliver_function deliver):
-    """The operands are x, grad in the place of weights, and y: the channels-last gradient that panels are delivered to,
-    each once, from any number of threads; no two panels overlap."""
-    cdef WeightGrad p
-    set_up(&p, geometry, itemsize, x_strides, grad_strides)
-    p.deliver, p.in_parts = deliver, False
     return compile_phases(&p)

@@ -3,8 +3,9 @@
 import numpy as np
 
 from fastconv._loops import pointwise
+from fastconv.arrays import to_dtype
+from fastconv.checks import to_count
 from fastconv.nn.layer import Layer
-from fastconv.shapes import to_int
 
 
 class Sequential(Layer):
@@ -17,9 +18,7 @@ class Sequential(Layer):
 
     def __init__(self, *layers, dtype=np.float32, seed=0, **named):
         super().__init__()
-        self.dtype, self.seed = np.dtype(dtype), to_int(seed, "seed")
-        if self.dtype.char not in "fd":
-            raise TypeError(f"dtype must be float32 or float64, got {dtype!r}")
+        self.dtype, self.seed = to_dtype(dtype), to_count(seed, "seed", least=0)
         self.adopt({**{str(i): layer for i, layer in enumerate(layers)}, **named})
 
     def output_shape(self, shape):

@@ -3,13 +3,14 @@
 import numpy as np
 
 from fastconv._loops import input_grad
-from fastconv.algorithms import ALGORITHMS, choose, row_cost
+from fastconv.algorithms import ALGORITHMS, NAMES, choose, row_cost
+from fastconv.checks import to_choice, to_count, to_flag
 from fastconv.costs import plain_weight_bytes
 from fastconv.nn.activations import ReLU
 from fastconv.nn.layer import Layer, Parameter
 from fastconv.nn.normalisation import BatchNorm2d
 from fastconv.nn.parameters import uniform
-from fastconv.shapes import conv_shape, input_grad_parts, to_counts, to_int
+from fastconv.shapes import conv_shape, input_grad_parts, to_counts, to_kept_padding
 
 # A network holds the prepared weights of all its layers: at most as many times the weights as F(4x4, 3x3) makes of
 # them, 36 for 9.
@@ -39,14 +40,14 @@ class Conv2d(Layer):
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
                  algorithm="auto"):  # fmt: skip
         super().__init__(
-            in_channels=to_int(in_channels, "in_channels"), out_channels=to_int(out_channels, "out_channels"),
-            kernel_size=to_counts(kernel_size, "kernel_size", 1), stride=stride, padding=padding, dilation=dilation,
-            groups=to_int(groups, "groups"), bias=bool(bias), algorithm=algorithm,
+            in_channels=to_count(in_channels, "in_channels"), out_channels=to_count(out_channels, "out_channels"),
+            kernel_size=to_counts(kernel_size, "kernel_size", 1), stride=to_counts(stride, "stride", 1),
+            padding=to_kept_padding(padding, to_counts(stride, "stride", 1)),
+            dilation=to_counts(dilation, "dilation", 1), groups=to_count(groups, "groups"),
+            bias=to_flag(bias, "bias"), algorithm=to_choice(algorithm, "algorithm", NAMES),
         )  # fmt: skip
-        if in_channels < 1 or out_channels < 1 or groups < 1 or in_channels % groups or out_channels % groups:
+        if in_channels % groups or out_channels % groups:
             raise ValueError(f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
-        if not isinstance(algorithm, str):
-            raise TypeError(f"algorithm must be a string, got {algorithm!r}")
         if algorithm == "naive":
             raise ValueError("algorithm 'naive' is the definition in plain loops, which a network does not run")
 

@@ -3,9 +3,9 @@
 import math
 
 from fastconv._loops import linear, pointwise
+from fastconv.checks import to_count, to_flag, to_real
 from fastconv.nn.layer import Layer, Parameter
 from fastconv.nn.parameters import uniform
-from fastconv.shapes import to_int
 
 
 class Linear(Layer):
@@ -16,11 +16,9 @@ class Linear(Layer):
 
     def __init__(self, in_features, out_features, bias=True):
         super().__init__(
-            in_features=to_int(in_features, "in_features"), out_features=to_int(out_features, "out_features"),
-            bias=bool(bias),
+            in_features=to_count(in_features, "in_features"), out_features=to_count(out_features, "out_features"),
+            bias=to_flag(bias, "bias"),
         )  # fmt: skip
-        if in_features < 1 or out_features < 1:
-            raise ValueError(f"a layer needs at least one feature, got {in_features} in and {out_features} out")
 
     def parameter_shapes(self):
         weight = (self.out_features, self.in_features)
@@ -80,8 +78,8 @@ class Dropout(Layer):
     hands_on = True
 
     def __init__(self, p=0.5):
-        super().__init__(p=float(p))
-        if not 0 <= p < 1:
+        super().__init__(p=to_real(p, "p"))
+        if not 0 <= self.p < 1:
             raise ValueError(f"p must be at least 0 and below 1, got {p}")
 
     def forward(self, to, x):

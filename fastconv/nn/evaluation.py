@@ -52,10 +52,11 @@ def as_images(x):
 def compiled(store, key, build):
     """A Built of the store, kept with those used last; `key` says what it is."""
     key = (*key, active_isa())
-    built = store.programs.pop(key, None) or build()
-    store.programs[key] = built
-    while len(store.programs) > MOST_PROGRAMS:
-        store.programs.pop(next(iter(store.programs)))
+    with store.lock:
+        built = store.programs.pop(key, None) or build()
+        store.programs[key] = built
+        while len(store.programs) > MOST_PROGRAMS:
+            store.programs.pop(next(iter(store.programs)))
     return built
 
 

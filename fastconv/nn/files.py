@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from fastconv.arrays import as_array
-from fastconv.nn.parameters import store_of
+from fastconv.nn.parameters import root_of, store_of
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 ARCHITECTURE = "fastconv"  # the key of the metadata
@@ -34,8 +34,7 @@ def describe(layer):
 
 def save(net, path):
     """See Layer.save."""
-    library = safetensors()
-    path = Path(path)
+    library, path = safetensors(), to_path(path)
     store = store_of(net)
     metadata = {ARCHITECTURE: json.dumps({"dtype": str(store.parameters.dtype), "net": describe(net)})}
     handle, written = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -55,22 +54,32 @@ def current_umask():
     return mask
 
 
-def refuse_pickle(path):
-    """ValueError for files that run code when they are read."""
+def to_path(path):
+    """A Path of a string or of what the operating system takes for a path."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a string or a path, got {type(path).__name__}")
+    return Path(path)
+
+
+def looks_pickled(path):
+    """Whether that is a file which runs code when it is read. Its first bytes say so only of a file that is no sound
+    safetensors: there they are the header's length, which may be any."""
     with open(path, "rb") as file:
-        start = file.read(2)
-    if path.suffix in PICKLES or start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        raise ValueError(
-            f"{path} looks like a pickle, which can run any code when it is read, so fastconv does not; convert it "
-            "where you trust it: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
-        )
+        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def refuse_pickle(path):
+    raise ValueError(
+        f"{path} looks like a pickle, which can run any code when it is read, so fastconv does not; convert it "
+        "where you trust it: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
+    )
 
 
 def read(path):
     """(tensors, metadata) of a safetensors file; ValueError for what is not a sound one."""
-    path = Path(path)
-    refuse_pickle(path)
-    library = safetensors()
+    path, library = to_path(path), safetensors()
+    if path.suffix in PICKLES:
+        refuse_pickle(path)
     try:
         with library.safe_open(path, "numpy") as file:
             tensors = {}
@@ -80,29 +89,48 @@ def read(path):
                     raise ValueError(f"tensor {name!r} is {kind}; fastconv takes F32 and F64")
                 if kind in ("F32", "F64"):
                     tensors[name] = file.get_tensor(name)
-            return tensors, file.metadata() or {}
+            metadata = file.metadata() or {}
     except library.SafetensorError as error:
+        if looks_pickled(path):
+            refuse_pickle(path)
         raise ValueError(f"{path} is not a sound safetensors file: {error}") from None
+    with open(path, "rb") as file:  # the package takes the last of several tensors of one name
+        parsed(file.read(int.from_bytes(file.read(8), "little")))
+    return tensors, metadata
+
+
+def parsed(text):
+    """What a text of JSON says; ValueError where an object has two members of one name."""
+
+    def unique(members):
+        if len(dict(members)) < len(members):
+            raise ValueError(f"a name stands twice among {short(sorted(name for name, _ in members))}")
+        return dict(members)
+
+    return json.loads(text, object_pairs_hook=unique)
 
 
 def load_state(net, source):
     """See Layer.load_state."""
-    tensors = dict(source) if isinstance(source, dict) else read(source)[0]
-    store, wanted = store_of(net), net.named_parameters()
-    tensors = {name: value for name, value in tensors.items() if not name.endswith(UNTRAINED)}
-    missing, unknown = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    if not isinstance(source, (dict, str, os.PathLike)):
+        raise TypeError(f"source must be a path or a dictionary of arrays, got {type(source).__name__}")
+    tensors = source if isinstance(source, dict) else read(source)[0]
+    wanted, dtype = net.named_parameters(), root_of(net).dtype
+    tensors = {name: value for name, value in tensors.items() if not str(name).endswith(UNTRAINED)}
+    missing, unknown = sorted(wanted.keys() - tensors.keys()), sorted(map(str, tensors.keys() - wanted.keys()))
     if missing or unknown:
         raise ValueError(f"the names do not fit the network: missing {short(missing)}, unknown {short(unknown)}")
     values = {}
     for name, (layer, own) in wanted.items():
-        value, target = as_array(tensors[name], name), store.view(layer, own)
-        if value.dtype != target.dtype:
-            raise TypeError(f"{name} is {value.dtype}, but the network is {target.dtype}; convert it with .astype")
-        if value.shape != target.shape:
-            raise ValueError(f"{name} has shape {value.shape}, but the network's is {target.shape}")
-        values[name] = target, value
-    for target, value in values.values():
-        target[...] = value
+        value, shape = as_array(tensors[name], name), (layer.parameter_shapes() | layer.statistic_shapes())[own]
+        if value.dtype != dtype:
+            raise TypeError(f"{name} is {value.dtype}, but the network is {dtype}; convert it with .astype")
+        if value.shape != shape:
+            raise ValueError(f"{name} has shape {value.shape}, but the network's is {shape}")
+        values[name] = value
+    store = store_of(net)  # only now: a file must not make us allocate what it does not hold
+    for name, (layer, own) in wanted.items():
+        store.view(layer, own)[...] = values[name]
     store.changed()
 
 

@@ -55,9 +55,12 @@ class Layer:
     kinds: ClassVar = {}  # {name: class} of all layers
 
     def __init_subclass__(cls):
-        Layer.kinds[cls.__name__] = cls
+        if not cls.__name__.startswith("_"):
+            Layer.kinds[cls.__name__] = cls
 
     def __init__(self, **arguments):
+        if arguments and type(self).__init__ is Layer.__init__:
+            raise TypeError(f"{type(self).__name__} takes no arguments, got {', '.join(arguments)}")
         self.arguments = arguments  # of the constructor: what save() writes and repr() shows
         self.__dict__.update(arguments)
         self.children = {}
@@ -117,11 +120,13 @@ class Layer:
 
     def adopt(self, children):
         """Makes layers the children of this one."""
+        seen = {id(self)}
         for name, child in children.items():
             if not isinstance(child, Layer):
                 raise TypeError(f"layer {name!r} must be one of fastconv.nn, got {type(child).__name__}")
-            if child.parent is not None or child is self:
+            if child.parent is not None or id(child) in seen:
                 raise ValueError(f"layer {name!r}, {child!r}, is part of a network already")
+            seen.add(id(child))
         for name, child in children.items():
             child.parent = self
             self.children[name] = child

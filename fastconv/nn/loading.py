@@ -1,10 +1,7 @@
 """Networks from files that say what they are made of."""
 
-import json
-
-import numpy as np
-
-from fastconv.nn.files import ARCHITECTURE, load_state, read
+from fastconv.arrays import to_dtype
+from fastconv.nn.files import ARCHITECTURE, load_state, parsed, read
 from fastconv.nn.layer import Layer
 
 
@@ -18,14 +15,13 @@ def load(path):
         raise ValueError(f"{path} holds no architecture: it was not written by fastconv; build the network and call "
                          "its load_state(path)")  # fmt: skip
     try:
-        described = json.loads(metadata[ARCHITECTURE])
+        described = parsed(metadata[ARCHITECTURE])
         net = build(described["net"])
-        net.dtype = np.dtype(described["dtype"])
-        if net.dtype.char not in "fd":
-            raise ValueError(f"dtype {net.dtype}")
+        net.dtype = to_dtype(described["dtype"])
+        load_state(net, tensors)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} holds an architecture that fastconv does not know: {error}") from None
-    load_state(net, tensors)
+        raise ValueError(f"{path} holds an architecture that fastconv does not know, or not its parameters: "
+                         f"{error}") from None  # fmt: skip
     return net
 
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from fastconv._loops import batch_norm, response_norm
+from fastconv.checks import to_count, to_real
 from fastconv.nn.layer import Layer, Parameter
-from fastconv.shapes import to_int
 
 
 class BatchNorm2d(Layer):
@@ -16,9 +16,12 @@ class BatchNorm2d(Layer):
     weight, bias, running_mean, running_var = Parameter(), Parameter(), Parameter(), Parameter()
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1):
-        super().__init__(num_features=to_int(num_features, "num_features"), eps=float(eps), momentum=float(momentum))
-        if num_features < 1:
-            raise ValueError(f"num_features must be at least 1, got {num_features}")
+        super().__init__(num_features=to_count(num_features, "num_features"), eps=to_real(eps, "eps"),
+                         momentum=to_real(momentum, "momentum"))  # fmt: skip
+        if not 0 <= self.eps < math.inf:
+            raise ValueError(f"eps must be a finite number of at least 0, got {eps}")
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"momentum must be between 0 and 1, got {momentum}")
 
     def parameter_shapes(self):
         return {"weight": (self.num_features,), "bias": (self.num_features,)}
@@ -84,9 +87,11 @@ class LocalResponseNorm(Layer):
     """x / (k + alpha / size * the sum of squares of `size` neighbouring channels) ** beta, as torch has it."""
 
     def __init__(self, size, alpha=1e-4, beta=0.75, k=1.0):
-        super().__init__(size=to_int(size, "size"), alpha=float(alpha), beta=float(beta), k=float(k))
-        if size < 1:
-            raise ValueError(f"size must be at least 1, got {size}")
+        super().__init__(size=to_count(size, "size", most=2**31 - 1), alpha=to_real(alpha, "alpha"),
+                         beta=to_real(beta, "beta"), k=to_real(k, "k"))  # fmt: skip
+        for name in ("alpha", "beta", "k"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
 
     def output_shape(self, shape):
         if len(shape) != 3:

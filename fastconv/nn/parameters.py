@@ -2,6 +2,7 @@
 layer's `weight` is a view of its place there, in torch's order of axes."""
 
 import math
+import os
 import threading
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ from fastconv.arrays import as_array
 LINE = 64  # bytes of a cache line: where vectors start
 ALIGNMENT = 16  # elements: where parameters start in them, on a line for both dtypes
 
-_making = threading.Lock()
+# Signal handlers and finalizers may call a network in the middle of a call, with its lock held: locks are re-entrant.
+_making = threading.RLock()
+_forks = 0  # between this process and the one that imported the library
 
 
 def aligned_zeros(count, dtype):
@@ -58,7 +61,7 @@ class Store:
         self.places = {}  # (layer, name) -> Place
         self.version = 0
         self.lent = False
-        self.lock = threading.Lock()
+        self._lock = _forks, threading.RLock()
         self.programs = {}
         sizes = {True: 0, False: 0}
         made = []
@@ -80,6 +83,15 @@ class Store:
         for _, layer in root.named_layers():
             layer._store = self
 
+    @property
+    def lock(self):
+        """Of this process: a forked child makes its own."""
+        if self._lock[0] != _forks:
+            with _making:
+                if self._lock[0] != _forks:
+                    self._lock = _forks, threading.RLock()
+        return self._lock[1]
+
     def view(self, layer, name):
         """A layer's parameter in torch's order."""
         place = self.places[layer, name]
@@ -100,6 +112,16 @@ class Store:
     def changed(self):
         """The values are other ones from now on."""
         self.version += 1
+
+
+def _after_fork_in_child():
+    """Threads that held a lock at that moment do not exist here, and nobody would ever let go of it."""
+    global _making, _forks
+    _making = threading.RLock()
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def root_of(layer):

@@ -1,11 +1,17 @@
 """Pooling layers."""
 
 from fastconv._loops import pooling
+from fastconv.checks import to_flag
 from fastconv.nn.layer import Layer
-from fastconv.shapes import to_counts, window_shape
+from fastconv.shapes import to_counts, to_kept_padding, window_shape
 
 
 class _Pool(Layer):
+    def __init__(self, kernel_size, stride, padding, **more):
+        kernel = to_counts(kernel_size, "kernel_size", 1)
+        stride = None if stride is None else to_counts(stride, "stride", 1)
+        super().__init__(kernel_size=kernel, stride=stride, padding=to_kept_padding(padding, stride or kernel), **more)
+
     def window(self, shape, images=1):
         """The WindowShape of so many images of that shape, channels-last."""
         if len(shape) != 3:
@@ -24,7 +30,7 @@ class MaxPool2d(_Pool):
     """fastconv.max_pool2d; stride None is the kernel's size."""
 
     def __init__(self, kernel_size, stride=None, padding=0):
-        super().__init__(kernel_size=to_counts(kernel_size, "kernel_size", 1), stride=stride, padding=padding)
+        super().__init__(kernel_size, stride, padding)
 
     def forward(self, to, x):
         window, y = self.window(x.shape, to.images), to.value(self.output_shape(x.shape))
@@ -42,8 +48,8 @@ class AvgPool2d(_Pool):
     """fastconv.avg_pool2d; stride None is the kernel's size."""
 
     def __init__(self, kernel_size, stride=None, padding=0, count_include_pad=True):
-        super().__init__(kernel_size=to_counts(kernel_size, "kernel_size", 1), stride=stride, padding=padding,
-                         count_include_pad=bool(count_include_pad))  # fmt: skip
+        super().__init__(kernel_size, stride, padding,
+                         count_include_pad=to_flag(count_include_pad, "count_include_pad"))  # fmt: skip
 
     def forward(self, to, x):
         window, y = self.window(x.shape, to.images), to.value(self.output_shape(x.shape))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastconv import threads
-from fastconv._loops import hogwild, linear, pointwise, softmax, sums, transpose, weight_grad
+from fastconv._loops import hogwild, linear, pointwise, softmax, sums, transpose
 from fastconv._loops.program import Program, fingerprint
+from fastconv.algorithms import choose_weight_grad
 from fastconv.nn.parameters import LINE, aligned_zeros
 
 # A step shares its work out if there is this many times what a call of its own would need for each thread, 50 us: a
@@ -96,7 +97,10 @@ class Built:
     @contextmanager
     def room(self, shape, dtype):
         """An array for what the program is to read, kept from one call to the next."""
-        array = self._rooms.pop() if self._rooms else np.empty(shape, dtype)
+        try:
+            array = self._rooms.pop()
+        except IndexError:  # none, or another thread took the last
+            array = np.empty(shape, dtype)
         try:
             yield array
         finally:
@@ -249,11 +253,10 @@ class Builder:
 
     def weight_gradient(self, shape, x, grad, target):
         """The gradient of a convolution's filters."""
-        form = shape.packed, self.itemsize, x.strides, grad.strides
-        if self.shared:
-            self.step(hogwild.weight_gradient(*form), x, grad, ("sink", 0), target, shape.flops)
-        else:
-            self.step(weight_grad.compiled(*form), x, grad, None, target, shape.flops)
+        nest = choose_weight_grad(shape, self.itemsize).nest
+        sink, deliver = (("sink", 0), hogwild.to_sink) if self.shared else (None, 0)
+        step = nest.compiled(shape.packed, self.itemsize, x.strides, grad.strides, deliver)
+        self.step(step, x, grad, sink, target, shape.flops)
 
     def linear_weight_gradient(self, sizes, x, grad, target, work):
         """The gradient of a fully connected layer's weights."""

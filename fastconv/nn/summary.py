@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 
 from fastconv.nn.parameters import root_of
-from fastconv.shapes import to_int
+from fastconv.shapes import to_shape
 
 # Energy of a 32-bit access to DRAM, in joules (Horowitz, 2014; the lecture's 640 pJ).
 DRAM_ACCESS = 640e-12
@@ -115,10 +115,10 @@ def leaves(layer, shape, path=""):
 
 def check_shape(shape):
     """An input's shape, N included, as a tuple."""
-    shape = tuple(to_int(size, "input_shape") for size in shape)
-    if len(shape) not in (2, 4) or min(shape) < 1:
-        raise ValueError(f"input_shape must be (N, C, H, W) or (N, features), all at least 1, got {shape}")
-    return shape
+    sizes = to_shape(shape, "input_shape", 2 if hasattr(shape, "__len__") and len(shape) == 2 else 4)
+    if min(sizes) < 1:
+        raise ValueError(f"input_shape must be (N, C, H, W) or (N, features), all at least 1, got {shape!r}")
+    return sizes
 
 
 def summarise(net, input_shape):

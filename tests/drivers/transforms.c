@@ -102,6 +102,9 @@ void drive_transforms(void) {
                 try_steps(i, kernels->transforms[i].tile_h > 1 ? 3 : 1,
                           kernels->transforms[i].tile_w > 1 ? 3 : 1, channels, way % 2, way / 2 % 2,
                           way / 4);
+    EACH (channels, 1, lanes - 1, lanes, 2 * lanes + 3)
+        for (int way = 0; way < 8; way++)
+            try_steps(FC_WINOGRAD_GRAD, 4, 4, channels, way % 2, way / 2 % 2, way / 4);
     for (int i = FC_FFT_16; i <= FC_FFT_128; i++) {
         const idx T = kernels->transforms[i].tile_h, whole = i < FC_FFT_128 ? lanes + 1 : 1;
         const fc_window all = {0, T, 0, T}, inner = {2, T - 1, 1, T - 3}, none = {0, 0, 0, T};
