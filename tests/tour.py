@@ -50,7 +50,8 @@ def run_networks():
 def main():
     fc.set_num_threads(64)  # as many as OpenMP gives
     with eager_threads():
-        calls = add_to_shared_vectors() + run_networks() + run_everything([(np.float32, True), (np.float64, False)])
+        # Forbidden pages lie in front only: QEMU 7.2 reads 16 bytes for the 4 of a scalar multiplication's operand.
+        calls = add_to_shared_vectors() + run_networks() + run_everything([(np.float32, False), (np.float64, False)])
     print(f"{calls} calls on {fc.get_num_threads()} threads, {kernels.active_isa()}")
 
 
