@@ -48,7 +48,7 @@ lint: $(VENV)/extra-dev
 	$(BIN)/clang-format --dry-run -Werror $$(find csrc tests/drivers -name '*.[ch]')
 	$(BIN)/python tools/mutate.py --check
 
-# valgrind knows no AVX-512. Its suppressions are CPython's own.
+# valgrind knows no AVX-512. Its suppressions are CPython's and the dynamic loader's.
 sanitize: $(VENV)/library $(VENV)/extra-test
 	$(BIN)/python tests/run_drivers.py native sanitized
 	$(BIN)/python tools/thread_sanitizer.py
