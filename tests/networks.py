@@ -8,6 +8,9 @@ from fastconv import nn, reference
 NETWORKS = {
     "convolutions": (lambda: [nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, stride=2), nn.ReLU(),
                               nn.Flatten(), nn.Linear(54, 3)], (3, 2, 8, 7)),
+    # Channels and pixels enough for Winograd's weight gradient: test_training.py sees to that.
+    "wide": (lambda: [nn.Conv2d(3, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 40, 3, padding=1), nn.ReLU(),
+                      nn.GlobalAvgPool(), nn.Flatten(), nn.Linear(40, 3)], (3, 3, 20, 20)),
     "pooling": (lambda: [nn.Conv2d(2, 4, 3, padding="same", bias=False), nn.Sigmoid(), nn.MaxPool2d(2),
                          nn.AvgPool2d(2, padding=1), nn.Flatten(), nn.Linear(24, 3)], (3, 2, 8, 6)),
     "groups": (lambda: [nn.Conv2d(4, 8, 3, padding=1, groups=2), nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8),

@@ -137,6 +137,14 @@ def as_signal(g, right, broken):
 SIZES = ("x", "grad", "weight", "bias", "out", "cols", "input_shape", "input", "output", "kernel", "filters")
 
 
+def of_input_grad(right, broken, x, weight, grad, channel):
+    """The arrays of a gradient of x, and their names."""
+    right |= {"grad": grad, "weight": weight, "input_shape": x.shape}
+    broken |= {"grad": array(grad, *range(x.ndim), names=SIZES), "weight": array(weight, 0, channel, names=SIZES),
+               "input_shape": shape(x.shape)}  # fmt: skip
+    return "grad", "weight"
+
+
 def convolution(draw, name):
     """conv1d, conv2d and their gradients."""
     signal = name.startswith("conv1d")
@@ -150,13 +158,9 @@ def convolution(draw, name):
     if signal:
         right, broken = as_signal(g, right, broken)
     channel = x.ndim - 1 if g["layout"] == "NHWC" else 1
-    rank = range(x.ndim)
-    pixels = [axis for axis in rank if axis not in (0, channel)]
+    pixels = [axis for axis in range(x.ndim) if axis not in (0, channel)]
     if name.endswith("input_grad"):
-        right |= {"grad": grad, "weight": weight, "input_shape": x.shape}
-        broken |= {"grad": array(grad, *rank, names=SIZES), "weight": array(weight, 0, channel, names=SIZES),
-                   "input_shape": shape(x.shape)}  # fmt: skip
-        inputs = "grad", "weight"
+        inputs = of_input_grad(right, broken, x, weight, grad, channel)
     elif name.endswith("weight_grad"):
         right |= {"x": x, "grad": grad, "kernel_size": g["kernel"][0] if signal else g["kernel"]}
         size = count(2**31, 2**62, 2**64) if signal else pair(1, 2**31, 2**62, 2**64)
@@ -196,12 +200,9 @@ def transposed(draw, name):
     # What padding takes away here is of the output.
     broken["padding"] = [b._replace(names=("output",)) for b in broken["padding"]]
     broken["stride"] += values(2**62, names=("stride", "output_padding"))
-    channel, rank = (3 if g["layout"] == "NHWC" else 1), range(4)
+    channel = 3 if g["layout"] == "NHWC" else 1
     if name.endswith("input_grad"):
-        right |= {"grad": grad, "weight": weight, "input_shape": x.shape}
-        broken |= {"grad": array(grad, *rank, names=SIZES), "weight": array(weight, 0, channel, names=SIZES),
-                   "input_shape": shape(x.shape)}  # fmt: skip
-        inputs = "grad", "weight"
+        inputs = of_input_grad(right, broken, x, weight, grad, channel)
     elif name.endswith("weight_grad"):
         right |= {"x": x, "grad": grad, "kernel_size": g["kernel"]}
         broken |= {"x": array(x, 0, names=SIZES), "grad": array(grad, 0, names=SIZES),

@@ -81,6 +81,7 @@ def in_use():
     return now.uordblks + now.hblkhd
 
 def resident():
+    libc.malloc_trim(0)  # what is free on the heap is nobody's
     with open("/proc/self/statm") as sizes:
         return int(sizes.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
@@ -104,24 +105,25 @@ def fail_everywhere():
     scratch.fail_allocation(-1)
     return failed
 
-for _ in range(2):
+for _ in range(4):  # a network makes what it keeps once it may, so not in the first passes
     failed = fail_everywhere()
-    in_use()
 before = in_use()
-for _ in range(3):
-    assert fail_everywhere() == failed
-print(failed, in_use() - before)
+for _ in range(20):
+    fail_everywhere()
+    in_use()
+print(failed, (in_use() - before) / 20)
 """
 
 
 @on_glibc
 def test_failed_calls_leak_nothing():
-    """Three times what fails in turn of the first allocations of every call."""
+    """What fails in turn is the first allocations of every call, twenty times. The heap's odds and ends come and go,
+    some 100 bytes in all; a lost block would be 32 bytes or more in each pass."""
     done = run_python(MEASURES + LEAKS, timeout=120, **EXACT)
     assert done.returncode == 0, done.stderr
-    failed, leaked = map(int, done.stdout.split())
+    failed, leaked = map(float, done.stdout.split())
     assert failed > 500
-    assert leaked < failed  # a byte each would be a leak
+    assert leaked < 16
 
 
 LIMITED = """

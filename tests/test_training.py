@@ -11,6 +11,7 @@ from networks import COUPLED, NETWORKS, network
 import fastconv as fc
 from fastconv import nn, train
 from fastconv._loops import hogwild, weight_grad, winograd_grad
+from fastconv.algorithms import BY_NAME, choose_weight_grad
 from fastconv.nn.parameters import store_of
 from fastconv.nn.program import packed_strides
 from fastconv.shapes import conv_shape
@@ -63,6 +64,12 @@ def test_binary_targets():
     assert history.losses[-1] < history.losses[0] and history.accuracy == [None] * 3
 
 
+@pytest.mark.parametrize("itemsize", [4, 8])
+def test_the_wide_network_has_winograds_weight_gradient(itemsize):
+    shape = network("wide")[0][2].conv_shape((24, 20, 20))
+    assert choose_weight_grad(shape, itemsize) is BY_NAME["winograd4x4"].weight_grad
+
+
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in COUPLED])
 def test_every_way_gives_the_same_gradient(name, eager):
     net, x = network(name)
@@ -79,7 +86,7 @@ def test_every_way_gives_the_same_gradient(name, eager):
 
 
 # All but a network that couples images with threads that take one each.
-@pytest.mark.parametrize(("name", "parallel"), [(name, parallel) for name in ("convolutions", "dropout", "norm")
+@pytest.mark.parametrize(("name", "parallel"), [(name, parallel) for name in ("convolutions", "wide", "dropout", "norm")
                                                 for parallel in ("images", "operations")
                                                 if parallel == "operations" or name not in COUPLED])  # fmt: skip
 def test_the_same_bits_for_any_number_of_threads(name, parallel, eager):

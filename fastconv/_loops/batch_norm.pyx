@@ -13,7 +13,7 @@ from libc.math cimport sqrt
 
 from fastconv._loops.cut cimport balanced, ceil_div, least
 from fastconv._loops.kernels cimport fc_kernels, kernels_for
-from fastconv._loops.team cimport Compiled, Operands, chunk_function, compile
+from fastconv._loops.team cimport Compiled, Operands, chunk_function, compile, followed_by
 
 # Rows of a part: a chain of additions in float32 no longer than that, and of a size that stays in L2 between the mean
 # and the squares (256 rows of 256 floats are 256 KB). MOST_PARTS keeps the second phase short.
@@ -139,10 +139,7 @@ cdef Compiled compile_parts(chunk_function chunk, chunk_function whole, Py_ssize
     p.part_rows = max(1, balanced(rows, max(PART_ROWS, ceil_div(rows, MOST_PARTS))))
     p.parts = ceil_div(rows, p.part_rows)
     made = compile(&p, sizeof(p), chunk, p.parts, vectors * C * itemsize)
-    if whole != NULL:
-        made.nest.phases[1].chunk, made.nest.phases[1].chunks, made.nest.phase_count = whole, 1, 2
-        made.nest.shared_bytes = p.parts * 2 * C * itemsize
-    return made
+    return made if whole == NULL else followed_by(made, whole, 1, p.parts * 2 * C * itemsize)
 
 
 def statistics(Py_ssize_t rows, Py_ssize_t C, Py_ssize_t itemsize, double epsilon):

@@ -23,7 +23,7 @@ from libc.stdint cimport intptr_t
 from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
 from fastconv._loops.rows cimport copy_rows, input_rows, row_width
-from fastconv._loops.team cimport Compiled, Operands, compile, run
+from fastconv._loops.team cimport Operands, compile, followed_by, run
 
 cnp.import_array()
 
@@ -88,7 +88,7 @@ cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
     p.copied = input_rows(&p.g, p.rows) * p.row_pitch
     p.blocks = p.g.N * p.g.groups * p.row_parts
     p.in_place, p.shared = False, p.k_parts > 1
-    p.together = balanced(p.blocks, max(1, SHARED_BYTES // p.copied)) if p.shared else p.blocks
+    p.together = balanced(p.blocks, max(1, SHARED_BYTES // p.copied))
 
 
 cdef void place(Direct *p) noexcept:
@@ -103,7 +103,7 @@ cdef void place(Direct *p) noexcept:
     if p.joined and p.x_strides[3] != p.g.C * size:
         return
     p.in_place, p.pitch, p.row_pitch, p.copied = True, p.x_strides[3], p.x_strides[2], 0
-    p.shared, p.together = False, p.blocks
+    p.shared = False
 
 
 cdef Py_ssize_t group_bytes(const Direct *p) noexcept nogil:
@@ -264,15 +264,11 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
     """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
     cdef Direct p
-    cdef Compiled made
     set_up(&p, geometry, itemsize, blocking)
     take_strides(strides, p.g.channels_last, p.x_strides)
     place(&p)
     p.relu = relu
-    made = compile(&p, sizeof(p), direct_chunk, p.together * p.k_parts, scratch_bytes(&p))
-    if p.shared:
-        made.nest.phases[1] = made.nest.phases[0]
-        made.nest.phases[0].chunk, made.nest.phases[0].chunks = copy_chunk, p.together * SHARES
-        made.nest.phase_count, made.nest.rounds = 2, ceil_div(p.blocks, max(1, p.together))
-        made.nest.shared_bytes = shared_bytes(&p)
-    return made
+    if not p.shared:
+        return compile(&p, sizeof(p), direct_chunk, p.blocks * p.k_parts, scratch_bytes(&p))
+    return followed_by(compile(&p, sizeof(p), copy_chunk, p.together * SHARES, scratch_bytes(&p)),
+                       direct_chunk, p.together * p.k_parts, shared_bytes(&p), ceil_div(p.blocks, p.together))

@@ -24,7 +24,7 @@ from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_str
 from fastconv._loops.gemm cimport Blocks, default_blocks, macro_kernel
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
 from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp
-from fastconv._loops.team cimport Compiled, Operands, compile, flushing, run
+from fastconv._loops.team cimport Operands, compile, flushing, followed_by, run
 
 from fastconv._loops.team import note_parallel
 
@@ -93,7 +93,7 @@ cdef void set_up(Im2col *p, bytes geometry, Py_ssize_t itemsize, blocking):
     p.blocks = ceil_div(p.pixels, p.block) if p.block > 0 else 0
     p.plain = p.in_place = p.shared = False
     p.copied = p.g.C * p.g.H * p.g.W * itemsize
-    p.units = p.together = p.images * p.g.groups
+    p.units = p.images * p.g.groups
     p.k_parts = max(1, min(LEAST_CHUNKS // max(1, p.images * p.g.groups * p.blocks), p.g.K // LEAST_CHANNELS))
     # A transposed chunk holds its results in scratch: 512 channels of them at most.
     if p.transposed:
@@ -310,7 +310,6 @@ cdef void along_pixels_chunk(const void *problem, const Operands *at, Py_ssize_t
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
     """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
     cdef Im2col p
-    cdef Compiled made
     set_up(&p, geometry, itemsize, blocking)
     take_strides(strides, p.g.channels_last, p.x_strides)
     p.g.channels_last = p.along_k    # from here on: whether k counts (r, s, c)
@@ -324,14 +323,11 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
     p.relu = relu
     if not p.plain and p.x_strides[1] != itemsize:
         share(&p)
-    made = compile(&p, sizeof(p), along_k_chunk if p.along_k else along_pixels_chunk,
-                   p.together * p.blocks * p.k_parts, scratch_bytes(&p))
-    if p.shared:
-        made.nest.phases[1] = made.nest.phases[0]
-        made.nest.phases[0].chunk, made.nest.phases[0].chunks = transpose_chunk, p.together * SHARES
-        made.nest.phase_count, made.nest.rounds = 2, ceil_div(p.units, p.together)
-        made.nest.shared_bytes = shared_bytes(&p)
-    return made
+    if not p.shared:
+        return compile(&p, sizeof(p), along_k_chunk if p.along_k else along_pixels_chunk,
+                       p.units * p.blocks * p.k_parts, scratch_bytes(&p))
+    return followed_by(compile(&p, sizeof(p), transpose_chunk, p.together * SHARES, scratch_bytes(&p)), along_k_chunk,
+                       p.together * p.blocks * p.k_parts, shared_bytes(&p), ceil_div(p.units, p.together))
 
 
 cdef enum:

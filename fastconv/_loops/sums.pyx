@@ -5,7 +5,7 @@
 Rows are cut into parts by shape alone; each part's sum goes to the team's scratch, and the parts are added in order."""
 from fastconv._loops.cut cimport balanced, ceil_div, least
 from fastconv._loops.kernels cimport fc_kernels, kernels_for
-from fastconv._loops.team cimport Compiled, Operands, compile
+from fastconv._loops.team cimport Operands, compile, followed_by
 
 # PART_ROWS: a chain of additions in float32 no longer than that. MOST_PARTS keeps the second phase short.
 cdef enum:
@@ -41,11 +41,7 @@ cdef void finish_chunk(const void *problem, const Operands *at, Py_ssize_t index
 def sum_rows(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t itemsize, bint accumulate=False):
     """y (n) = the sum of the rows of x (rows, n), contiguous; added to y if `accumulate`."""
     cdef Sums p
-    cdef Compiled made
     p.kernels, p.rows, p.n, p.accumulate = kernels_for(itemsize), rows, n, accumulate
     p.part_rows = max(1, balanced(rows, max(PART_ROWS, ceil_div(rows, MOST_PARTS))))
     p.parts = ceil_div(rows, p.part_rows)
-    made = compile(&p, sizeof(p), part_chunk, p.parts, 0)
-    made.nest.phases[1].chunk, made.nest.phases[1].chunks, made.nest.phase_count = finish_chunk, 1, 2
-    made.nest.shared_bytes = max(1, p.parts * n * itemsize)
-    return made
+    return followed_by(compile(&p, sizeof(p), part_chunk, p.parts, 0), finish_chunk, 1, max(1, p.parts * n * itemsize))

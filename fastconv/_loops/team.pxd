@@ -32,6 +32,8 @@ cdef class Compiled:
 
 cdef Compiled compile(const void *problem, size_t problem_bytes, chunk_function chunk, Py_ssize_t chunks,
                       size_t scratch_bytes)
+cdef Compiled followed_by(Compiled made, chunk_function chunk, Py_ssize_t chunks, size_t shared_bytes,
+                          Py_ssize_t rounds=*)
 cdef int run(chunk_function chunk, const void *problem, Py_ssize_t chunks, size_t scratch_bytes,
              int team, const Operands *at=*, Py_ssize_t first=*, bint last_phase=*) except -1
 cdef int run_nest(const Nest *nest, const Operands *at, int team) except -1

@@ -89,13 +89,22 @@ cdef void run_here(const Nest *nest, const Operands *at, char *scratch) noexcept
 
 cdef Compiled compile(const void *problem, size_t problem_bytes, chunk_function chunk, Py_ssize_t chunks,
                       size_t scratch_bytes):
-    """The nest of one phase; the problem is copied."""
+    """The nest of one phase; the problem is copied. See followed_by."""
     cdef Compiled made = Compiled.__new__(Compiled)
     made.problem = PyBytes_FromStringAndSize(<const char *>problem, problem_bytes)
     made.nest.problem = PyBytes_AS_STRING(made.problem)
     made.nest.phases[0].chunk, made.nest.phases[0].chunks = chunk, chunks
     made.nest.phase_count, made.nest.rounds = 1, 1
     made.nest.scratch_bytes, made.nest.shared_bytes = scratch_bytes, 0
+    return made
+
+
+cdef Compiled followed_by(Compiled made, chunk_function chunk, Py_ssize_t chunks, size_t shared_bytes,
+                          Py_ssize_t rounds=1):
+    """The nest with a second phase, which starts when the first has ended, and scratch that the team shares; so many
+    rounds of both, `chunks` and those of the first phase being one round's."""
+    made.nest.phases[1].chunk, made.nest.phases[1].chunks = chunk, chunks
+    made.nest.phase_count, made.nest.rounds, made.nest.shared_bytes = 2, rounds, shared_bytes
     return made
 
 

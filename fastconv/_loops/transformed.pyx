@@ -37,7 +37,7 @@ from fastconv._loops.kernels cimport (
     kernels_for,
 )
 from fastconv._loops.rows cimport copy_window
-from fastconv._loops.team cimport Compiled, Operands, compile, run
+from fastconv._loops.team cimport Operands, compile, followed_by, run
 
 cnp.import_array()
 
@@ -341,18 +341,15 @@ cdef class Transformed:
     def compiled(self, bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
         """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
         cdef Tiled p
-        cdef Compiled made
         cdef bint channels_last = (<const fc_geometry *><const char *>geometry).channels_last
         set_up(&p, self.transform, geometry, itemsize, (strides[3] if channels_last else strides[1]) == itemsize)
         take_strides(strides, channels_last, p.x_strides)
         p.relu = relu
         if not p.streamed:
             return compile(&p, sizeof(p), fused_chunk, p.g.groups * p.groups, scratch_bytes(&p))
-        made = compile(&p, sizeof(p), transform_chunk, ceil_div(p.group, p.run_tiles), scratch_bytes(&p))
-        made.nest.phases[1].chunk, made.nest.phases[1].chunks = streamed_chunk, p.k_blocks
-        made.nest.phase_count, made.nest.rounds = 2, p.g.groups * p.groups
-        made.nest.shared_bytes = v_bytes(&p)
-        return made
+        return followed_by(
+            compile(&p, sizeof(p), transform_chunk, ceil_div(p.group, p.run_tiles), scratch_bytes(&p)),
+            streamed_chunk, p.k_blocks, v_bytes(&p), p.g.groups * p.groups)
 
     def input(self, cnp.ndarray x, cnp.ndarray v, cnp.ndarray scratch):
         """For tests, the kernels one by one: a tile x (T, T, C) to the planes v (planes, C)."""

@@ -23,7 +23,7 @@ from libc.stdint cimport intptr_t
 from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
 from fastconv._loops.rows cimport copy_rows, input_rows, row_width
-from fastconv._loops.team cimport Compiled, Operands, compile
+from fastconv._loops.team cimport Compiled, Operands, compile, followed_by
 
 cnp.import_array()
 
@@ -258,11 +258,9 @@ cdef Compiled compile_phases(WeightGrad *p):
     cdef Py_ssize_t chunks = p.parts * p.groups * p.k_parts * p.c_parts
     cdef Compiled made = compile(p, sizeof(WeightGrad), depthwise_chunk if p.depthwise else panel_chunk, chunks,
                                  max(scratch_bytes(p), filter_bytes(p)))
-    if p.in_parts:
-        made.nest.phase_count = 2
-        made.nest.phases[1].chunk, made.nest.phases[1].chunks = sum_chunk, p.g.groups * p.g.K
-        made.nest.shared_bytes = p.parts * p.g.groups * p.g.K * filter_bytes(p)
-    return made
+    if not p.in_parts:
+        return made
+    return followed_by(made, sum_chunk, p.g.groups * p.g.K, p.parts * p.g.groups * p.g.K * filter_bytes(p))
 
 
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple x_strides, tuple grad_strides, size_t deliver=0):

@@ -21,7 +21,7 @@ from libc.stdint cimport intptr_t
 from fastconv._loops.cut cimport balanced, ceil_div, least, take_strides
 from fastconv._loops.kernels cimport FC_WINOGRAD_GRAD, fc_geometry, fc_kernels, fc_store, fc_transform, kernels_for
 from fastconv._loops.rows cimport copy_window
-from fastconv._loops.team cimport Compiled, Operands, compile
+from fastconv._loops.team cimport Operands, compile, followed_by
 from fastconv._loops.weight_grad cimport deliver_function, store_panel
 
 cnp.import_array()
@@ -218,13 +218,9 @@ cdef void panel_chunk(const void *problem, const Operands *at, Py_ssize_t index,
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple x_strides, tuple grad_strides, size_t deliver=0):
     """As that of weight_grad.pyx."""
     cdef WinogradGrad p
-    cdef Compiled made
     set_up(&p, geometry, itemsize, x_strides, grad_strides, deliver)
-    made = compile(&p, sizeof(p), transform_chunk, p.rows, scratch_bytes(&p))
-    made.nest.phase_count, made.nest.rounds = 2, p.g.groups * p.rounds
-    made.nest.phases[1].chunk, made.nest.phases[1].chunks = panel_chunk, p.c_parts * p.k_parts
-    made.nest.shared_bytes = p.panels_at + waiting_bytes(&p)
-    return made
+    return followed_by(compile(&p, sizeof(p), transform_chunk, p.rows, scratch_bytes(&p)), panel_chunk,
+                       p.c_parts * p.k_parts, p.panels_at + waiting_bytes(&p), p.g.groups * p.rounds)
 
 
 def waiting(bytes geometry, Py_ssize_t itemsize, tuple x_strides, tuple grad_strides, size_t deliver):
