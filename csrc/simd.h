@@ -1,10 +1,14 @@
 /* Vectors of FC_VECTOR_BYTES bytes of `real`, written with GCC/Clang vector extensions so that one
- * source serves every ISA: no intrinsics. Included by kernels.c only, after FC_VECTOR_BYTES and real
- * are defined. Loads and stores may be misaligned; the *_n forms touch only n elements, n < LANES. */
+ * source serves every ISA; the masked loads and stores of x86 are the one exception. Included by kernels.c
+ * only, after FC_VECTOR_BYTES and real are defined. Loads and stores may be misaligned; the *_n forms touch
+ * only n elements, n < LANES. */
 #ifndef FC_SIMD_H
 #define FC_SIMD_H
 #include <stdint.h>
 #include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #define LANES ((intptr_t)(FC_VECTOR_BYTES / sizeof(real)))
 #define INLINE static inline __attribute__((always_inline))
@@ -26,8 +30,29 @@ INLINE void store(void *p, vec v) { *(vec_anywhere *)p = v; }
 /* s - 0 is s for every s, -0 and NaN included; 0 + s would turn -0 into 0. */
 INLINE vec broadcast(real s) { return s - (vec){0}; }
 
-/* A copy of n < LANES elements in halves: no call, no reading past the end. */
-INLINE void copy_n(void *dst, const void *src, intptr_t n) {
+/* 0, 1, 2 ... Read from memory, they are constants to the compiler, and so is what is computed of them; set one by
+ * one, they cost GCC 12 three instructions a shuffle. */
+INLINE vec_index lane_numbers(void) {
+    static const lane_index numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    vec_index lane;
+    memcpy(&lane, numbers, sizeof lane);
+    return lane;
+}
+
+/* n < LANES elements; nothing is read past the end. A mask takes one instruction, and what is copied in halves waits on
+ * the stack for a load of all of it (11 channels by "fft": 100 and 50 GF/s; Emerald Rapids, 2026-11). AVX2 has masks
+ * too, but Zen 3 takes 40 instructions to store by one. */
+#if FC_REAL_BYTES == 4
+#define OF_REALS(instruction) instruction##_ps
+#else
+#define OF_REALS(instruction) instruction##_pd
+#endif
+#if defined(__AVX512F__)
+INLINE vec load_n(const void *p, intptr_t n) { return OF_REALS(_mm512_maskz_loadu)((1u << n) - 1, p); }
+INLINE void store_n(void *p, vec v, intptr_t n) { OF_REALS(_mm512_mask_storeu)(p, (1u << n) - 1, v); }
+INLINE void copy_n(void *dst, const void *src, intptr_t n) { store_n(dst, load_n(src, n), n); }
+#else
+static __attribute__((noinline)) void copy_n(void *dst, const void *src, intptr_t n) {
     char *d = dst;
     const char *s = src;
 #define PIECE(lanes)                          \
@@ -36,15 +61,20 @@ INLINE void copy_n(void *dst, const void *src, intptr_t n) {
         d += (lanes) * sizeof(real);          \
         s += (lanes) * sizeof(real);          \
     }
-    PIECE(16) PIECE(8) PIECE(4) PIECE(2) PIECE(1)
+    PIECE(8) PIECE(4) PIECE(2) PIECE(1)
 #undef PIECE
 }
+INLINE void store_n(void *p, vec v, intptr_t n) { copy_n(p, &v, n); }
 INLINE vec load_n(const void *p, intptr_t n) {
+#if defined(__AVX2__)
+    return OF_REALS(_mm256_maskload)(p, (__m256i)(lane_numbers() < (lane_index)n));
+#else
     vec v = {0};
     copy_n(&v, p, n);
     return v;
+#endif
 }
-INLINE void store_n(void *p, vec v, intptr_t n) { copy_n(p, &v, n); }
+#endif
 
 /* n elements, at most LANES. */
 INLINE vec load_upto(const void *p, intptr_t n) { return n == LANES ? load(p) : load_n(p, n); }
@@ -75,15 +105,6 @@ INLINE vec shuffle(vec a, vec b, vec_index at) {
 #else
     return __builtin_shuffle(a, b, at);
 #endif
-}
-
-/* 0, 1, 2 ... Read from memory, they are constants to the compiler, and so is what is computed of them; set one by
- * one, they cost GCC 12 three instructions a shuffle. */
-INLINE vec_index lane_numbers(void) {
-    static const lane_index numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    vec_index lane;
-    memcpy(&lane, numbers, sizeof lane);
-    return lane;
 }
 
 /* Transposes the LANES x LANES block held in v: log2(LANES) rounds, each swapping the off-diagonal

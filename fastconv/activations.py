@@ -5,7 +5,7 @@ import numpy as np
 from fastconv import threads
 from fastconv._loops import pointwise as _nest
 from fastconv._loops import softmax as _softmax
-from fastconv.arrays import as_array, check_out, check_same_dtype
+from fastconv.arrays import as_array, check_same_dtype, empty, to_out
 from fastconv.checks import to_int
 
 
@@ -17,10 +17,7 @@ def _pointwise(name, out, num_threads, **arguments):
     if other.shape != x.shape:
         raise ValueError(f"{first} and {last} must have one shape, got {x.shape} and {other.shape}")
     team = threads.team_size(threads.ELEMENT_WORK * x.size, num_threads)
-    if out is None:
-        out = np.empty(x.shape, x.dtype)
-    else:
-        check_out(out, x.shape, x.dtype, [(argument, array) for argument, array in inputs if array is not out])
+    out = to_out(out, x.shape, x.dtype, [(argument, array) for argument, array in inputs if array is not out])
     nest = _nest.compiled(name, x.size, x.itemsize)
     nest.run(np.ascontiguousarray(x), np.ascontiguousarray(other), None, out, team)
     return out
@@ -61,7 +58,7 @@ def _along(axis, nest, arrays, num_threads):
     """The result of a nest over rows, for arrays of one shape whose rows lie along `axis`."""
     team = threads.team_size(2 * threads.ELEMENT_WORK * arrays[0].size, num_threads)
     rows = [np.ascontiguousarray(np.moveaxis(array, axis, -1)) for array in arrays]
-    y = np.empty(rows[0].shape, rows[0].dtype)
+    y = empty(rows[0].shape, rows[0].dtype)
     if y.size:
         n = y.shape[-1]
         nest(y.size // n, n, y.itemsize).run(rows[0], rows[1] if len(rows) > 1 else None, None, y, team)

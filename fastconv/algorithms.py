@@ -17,6 +17,7 @@ from fastconv._loops import winograd_grad as _winograd_grad
 from fastconv._loops.kernels import active_isa
 from fastconv._loops.probe import all_finite
 from fastconv._loops.transformed import FFT, WINOGRAD
+from fastconv.arrays import empty
 from fastconv.checks import to_choice, to_flag
 from fastconv.costs import (
     direct_cost,
@@ -272,6 +273,6 @@ def prepare_weights(row, shape, weight, blocking, team):
     weight = np.ascontiguousarray(weight)
     if row.multiplies_padding and shape.padding != ((0, 0), (0, 0)) and not all_finite(weight):
         return BY_NAME["naive"], weight
-    packed = np.empty(row.weight_bytes(shape, weight.itemsize, blocking), np.uint8)
+    packed = empty((row.weight_bytes(shape, weight.itemsize, blocking),), np.dtype(np.uint8))
     row.nest(shape).prepare(shape.packed, weight, packed, blocking, team)
     return row, packed

@@ -6,7 +6,7 @@ import numpy as np
 from fastconv import threads
 from fastconv._loops import im2col as _im2col
 from fastconv.algorithms import choose, prepare_weights
-from fastconv.arrays import as_array, check_out, check_same_dtype, to_dtype
+from fastconv.arrays import as_array, check_same_dtype, empty, to_dtype, to_out
 from fastconv.blocking import check_blocking
 from fastconv.checks import to_flag
 from fastconv.explanation import explain
@@ -62,10 +62,7 @@ def conv2d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilati
     check_blocking(blocking)
     row = choose(shape, x.itemsize, algorithm, strict, False, blocking)
     team = threads.team_size(shape.flops, num_threads)
-    if out is None:
-        out = np.empty(shape.output_shape, x.dtype)
-    else:
-        check_out(out, shape.output_shape, x.dtype, (("x", x), ("weight", weight), ("bias", bias)))
+    out = to_out(out, shape.output_shape, x.dtype, (("x", x), ("weight", weight), ("bias", bias)))
     if out.size:
         row, weights = prepare_weights(row, shape, weight, blocking, team)
         row.compile(shape, x.itemsize, x.strides, relu, blocking).run(x, weights, bias, out, team)
@@ -100,7 +97,7 @@ def im2col(x, kernel_size, *, stride=1, padding=0, dilation=1, layout="NCHW", nu
     shape = window_shape(x.shape, kernel_size, stride, padding, dilation, layout)
     rows, columns = shape.N * shape.P * shape.Q, shape.C * shape.R * shape.S
     team = threads.team_size(rows * columns, num_threads)
-    out = np.empty((rows, columns), x.dtype)
+    out = empty((rows, columns), x.dtype)
     if out.size:
         _im2col.im2col(shape.packed, in_nchw_order(x, layout), out, team)
     return out
@@ -118,7 +115,7 @@ def col2im(cols, input_shape, kernel_size, *, stride=1, padding=0, dilation=1, l
     if cols.shape != expected:
         raise ValueError(f"cols must have shape {expected} for this input_shape and kernel_size, got {cols.shape}")
     team = threads.team_size(cols.size, num_threads)
-    x = np.empty(input_shape, cols.dtype)
+    x = empty(input_shape, cols.dtype)
     if x.size:
         pixels, taps = (shape.N, shape.P, shape.Q), (shape.R, shape.S)
         cols = np.ascontiguousarray(cols)

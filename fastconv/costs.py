@@ -20,10 +20,11 @@ NOMINAL = {"avx512": 118.0, "avx2": 118.0, "sse2": 50.0, "neon": 50.0, "portable
 LOWERED_GBYTES = {"NHWC": 25.0, "NCHW": 10.0}
 TRANSPOSED_GBYTES = 8.0
 PACKED_GBYTES = 5.0
-# "direct": its copies of channels-last rows, and the accumulators below which a tile waits for its own results;
-# "im2col": how much slower a product is whose matrix is lowered by columns. Fitted to the layers of measured.txt,
-# resnet50.txt and mobilenet_v2.txt on Zen 3, 2026-11: of 50 in NHWC, 4 miss the faster of the two by more than 5 %.
-COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 10.0, 1.35
+# "direct": its copies of channels-last rows, and the share of a tile's rows below which it waits for weights, or for
+# its own results (512 -> 512 at 7 pixels, half a tile: 100 of 140 GF/s by AVX-512; Emerald Rapids, 2026-11). "im2col":
+# how much slower a product is whose matrix is lowered by columns. Fitted to the layers of measured.txt, resnet50.txt
+# and mobilenet_v2.txt on Zen 3, 2026-11: of 50 in NHWC, 4 miss the faster of the two by more than 5 %.
+COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 0.78, 1.35
 FEW_CHANNELS = 16  # up to which "direct" runs along channels-first rows: a guess
 # Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products;
 # transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden; preparing them, per float made.
@@ -33,8 +34,10 @@ L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 40.0, 16 << 20
 # the copies around them. Fitted to 12 layers, 224 to 7 pixels, Zen 3, 2026-11.
 GRAD_SPEED, GRAD_NS = 0.8, 0.55
 # "fft": the transforms; the products' share of the nominal speed; transformed weights, which are read once a round,
-# and what preparing them costs, in transforms. Fitted to 15 layers, 5x5 to 31x31, AVX2 on Zen 3, 2026-11.
+# and what preparing them costs, in transforms. Fitted to 15 layers, 5x5 to 31x31, AVX2 on Zen 3, 2026-11. Transformed
+# tiles leave the caches where as many of them as a register tile has rows are more than a round (transformed.pyx).
 TRANSFORM_GFLOPS, SPECTRA_SPEED, SPECTRA_GBYTES, PREPARED_SPECTRA = 35.0, 0.75, 20.0, 2.5
+SPILLED_GBYTES, ROUND_BYTES = 5.0, 4 << 20
 DEPTHWISE_SPEED = 0.25  # "direct" depthwise, share of the nominal speed: every FMA loads its pixel
 SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
 
@@ -78,12 +81,12 @@ def _transposing(shape, itemsize):
 def direct_cost(shape, itemsize):
     if shape.depthwise:  # vectors run over the groups, or along the rows
         return _product_seconds(shape, itemsize, 1) / DEPTHWISE_SPEED + _transposing(shape, itemsize)
-    nest, (MR, NR, lanes) = direct_nest(shape), tile_sizes(itemsize)
+    nest, MR = direct_nest(shape), tile_sizes(itemsize)[0]
     copied = nest.copied_bytes(shape.packed, itemsize)
     if nest is _direct_rows:
         return _product_seconds(shape, itemsize, 4) / _filled(shape.Q) + copied / (COPIED_GBYTES * 1e9)
-    accumulators = shape.Q / math.ceil(shape.Q / MR) * NR / lanes
-    product = _product_seconds(shape, itemsize, 16) * max(1.0, FULL_TILE / accumulators)
+    rows = shape.Q / math.ceil(shape.Q / MR)
+    product = _product_seconds(shape, itemsize, 16) * max(1.0, FULL_TILE * MR / rows)
     if shape.layout == "NHWC":
         return product + copied / (COPIED_GBYTES * 1e9)
     return product + (copied + math.prod(shape.output_shape) * itemsize) / (TRANSPOSED_GBYTES * 1e9)
@@ -165,6 +168,9 @@ def _fft_costs(shape, tile):
     transforms = tiles * (pieces * C + shape.K) * _fft_seconds(tile)
     products = tiles * 8 * matrices / (SPECTRA_SPEED * NOMINAL[active_isa()] * 1e9)
     read = 8 * matrices / (SPECTRA_GBYTES * 1e9)
+    transformed = 12 * tile * (tile // 2 + 1) * pieces * C
+    if transformed * tile_sizes(4)[0] > ROUND_BYTES:
+        read += tiles * transformed / (SPILLED_GBYTES * 1e9)
     prepared = PREPARED_SPECTRA * pieces * C * filters * _fft_seconds(tile)
     return transforms + products + read + _transposing(shape, 4), prepared, FFT[tile]
 

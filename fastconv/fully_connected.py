@@ -5,7 +5,7 @@ import numpy as np
 from fastconv import threads
 from fastconv._loops import linear as _linear
 from fastconv._loops import sums as _sums
-from fastconv.arrays import as_array, check_out, check_same_dtype
+from fastconv.arrays import as_array, check_same_dtype, empty, to_out
 from fastconv.convolution import check_bias
 
 
@@ -29,10 +29,7 @@ def linear(x, weight, bias=None, *, out=None, num_threads=None):
     _check_matrix(x, "x", n_in, "(N, in)")
     bias = check_bias(bias, weight, n_out)
     team = threads.team_size(2 * x.shape[0] * n_in * n_out, num_threads)
-    if out is None:
-        out = np.empty(shape, x.dtype)
-    else:
-        check_out(out, shape, x.dtype, (("x", x), ("weight", weight), ("bias", bias)))
+    out = to_out(out, shape, x.dtype, (("x", x), ("weight", weight), ("bias", bias)))
     operands = np.ascontiguousarray(x), np.ascontiguousarray(weight), bias, out
     _linear.linear(x.shape[0], n_in, n_out, x.itemsize).run(*operands, team)
     return out
@@ -53,7 +50,7 @@ def linear_grad(grad, x, weight, *, num_threads=None):
     team = threads.team_size(2 * len(x) * n_in * n_out, num_threads)
     grad, x, weight = (np.ascontiguousarray(array) for array in (grad, x, weight))
     sizes = len(x), n_in, n_out, x.itemsize
-    dx, dw, db = (np.empty(shape, x.dtype) for shape in (x.shape, weight.shape, (n_out,)))
+    dx, dw, db = (empty(shape, x.dtype) for shape in (x.shape, weight.shape, (n_out,)))
     _linear.linear_input_grad(*sizes).run(grad, weight, None, dx, team)
     _linear.linear_weight_grad(*sizes).run(x, grad, None, dw, team)
     _sums.sum_rows(len(x), n_out, x.itemsize).run(grad, None, None, db, team)

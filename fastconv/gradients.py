@@ -6,7 +6,7 @@ import numpy as np
 from fastconv import threads
 from fastconv._loops import input_grad as _input_grad
 from fastconv.algorithms import choose, choose_weight_grad, prepare_weights
-from fastconv.arrays import as_array, check_out, check_same_dtype
+from fastconv.arrays import as_array, check_out, check_same_dtype, empty, to_out
 from fastconv.blocking import check_blocking
 from fastconv.checks import to_count
 from fastconv.convolution import check_bias, conv2d
@@ -159,10 +159,7 @@ def _weight_gradient(shape, x, grad, algorithm, strict, blocking, out, num_threa
     if blocking is not None:
         raise ValueError("blocking was given, but a weight gradient has no blocks to set")
     team = threads.team_size(shape.flops, num_threads)
-    if out is None:
-        out = np.empty(shape.weight_shape, x.dtype)
-    else:
-        check_out(out, shape.weight_shape, x.dtype, (("x", x), ("grad", grad)))
+    out = to_out(out, shape.weight_shape, x.dtype, (("x", x), ("grad", grad)))
     if grad.size == 0:
         out[...] = 0
     elif out.size:
@@ -178,23 +175,20 @@ def _input_gradient(shape, size, name, grad, weight, bias, algorithm, strict, bl
     team = threads.team_size(shape.flops, num_threads)
     layout = shape.layout
     result_shape = (shape.N, *size, shape.C) if layout == "NHWC" else (shape.N, shape.C, *size)
-    if out is None:
-        out = np.empty(result_shape, grad.dtype)
-    else:
-        check_out(out, result_shape, grad.dtype, ((name, grad), ("weight", weight), ("bias", bias)))
+    out = to_out(out, result_shape, grad.dtype, ((name, grad), ("weight", weight), ("bias", bias)))
     if not out.size:
         return out
     if not covered:
         out[...] = 0 if bias is None else bias if layout == "NHWC" else bias[:, None, None]
     weight = np.ascontiguousarray(weight)
     for part, row in zip(parts, rows, strict=True):
-        turned = np.empty(part.shape.weight_shape, weight.dtype)
+        turned = empty(part.shape.weight_shape, weight.dtype)
         if turned.size:
             _input_grad.turning(shape.packed, weight.itemsize, part.taps).run(weight, weight, None, turned, team)
         row, weights = prepare_weights(row, part.shape, turned, blocking, team)
         source = _pixels(grad, part.source, layout)
         whole = part.shape.output_shape == result_shape
-        y = out if whole else np.empty(part.shape.output_shape, out.dtype)
+        y = out if whole else empty(part.shape.output_shape, out.dtype)
         row.compile(part.shape, grad.itemsize, source.strides, False, blocking).run(source, weights, bias, y, team)
         if not whole:
             target = tuple((axis.start, axis.step) for axis in part.target)

@@ -4,7 +4,7 @@ import numpy as np
 
 from fastconv import threads
 from fastconv.algorithms import choose, prepare_weights
-from fastconv.arrays import as_array, check_out
+from fastconv.arrays import as_array, to_out
 from fastconv.blocking import check_blocking
 from fastconv.convolution import check_activation, check_bias
 from fastconv.explanation import explain
@@ -42,10 +42,7 @@ class Plan:
             raise ValueError(f"x has shape {x.shape}, but the plan was made for {shape.input_shape}")
         team = threads.team_size(shape.flops, num_threads)
         row, weights, bias = self._parameters
-        if out is None:
-            out = np.empty(shape.output_shape, x.dtype)
-        else:
-            check_out(out, shape.output_shape, x.dtype, (("x", x),))
+        out = to_out(out, shape.output_shape, x.dtype, (("x", x),))
         if out.size:
             compiled = row.compile(shape, x.itemsize, x.strides, self._relu, self._blocking)
             compiled.run(x, weights, bias, out, team)

@@ -1,10 +1,8 @@
 """Pooling and its gradients: check, allocate, delegate to fastconv/_loops/pooling.pyx."""
 
-import numpy as np
-
 from fastconv import threads
 from fastconv._loops import pooling as _pooling
-from fastconv.arrays import as_array, check_out, check_same_dtype
+from fastconv.arrays import as_array, check_same_dtype, to_out
 from fastconv.checks import to_flag
 from fastconv.shapes import to_shape, window_shape
 
@@ -26,13 +24,6 @@ def _check_grad(grad, pooled):
         raise ValueError(f"grad must have the shape of the result, {pooled}, got {grad.shape}")
 
 
-def _allocated(out, shape, dtype, inputs):
-    if out is None:
-        return np.empty(shape, dtype)
-    check_out(out, shape, dtype, inputs)
-    return out
-
-
 def _team(shape, num_threads):
     """Threads for reading every pixel of every window."""
     return threads.team_size(
@@ -48,7 +39,7 @@ def max_pool2d(x, kernel_size, *, stride=None, padding=0, layout="NCHW", out=Non
     x = as_array(x, "x")
     shape, pooled = pool_shape(x.shape, kernel_size, stride, padding, layout)
     team = _team(shape, num_threads)
-    out = _allocated(out, pooled, x.dtype, (("x", x),))
+    out = to_out(out, pooled, x.dtype, (("x", x),))
     _pooling.max_pool(shape.packed, x.itemsize, x.strides).run(x, None, None, out, team)
     return out
 
@@ -61,7 +52,7 @@ def max_pool2d_grad(grad, x, kernel_size, *, stride=None, padding=0, layout="NCH
     shape, pooled = pool_shape(x.shape, kernel_size, stride, padding, layout)
     _check_grad(grad, pooled)
     team = _team(shape, num_threads)
-    out = _allocated(out, x.shape, x.dtype, (("grad", grad), ("x", x)))
+    out = to_out(out, x.shape, x.dtype, (("grad", grad), ("x", x)))
     _pooling.max_pool_grad(shape.packed, x.itemsize, x.strides, grad.strides).run(x, grad, None, out, team)
     return out
 
@@ -74,7 +65,7 @@ def avg_pool2d(x, kernel_size, *, stride=None, padding=0, count_include_pad=True
     count_include_pad = to_flag(count_include_pad, "count_include_pad")
     shape, pooled = pool_shape(x.shape, kernel_size, stride, padding, layout)
     team = _team(shape, num_threads)
-    out = _allocated(out, pooled, x.dtype, (("x", x),))
+    out = to_out(out, pooled, x.dtype, (("x", x),))
     _pooling.mean_pool(shape.packed, x.itemsize, x.strides, count_include_pad).run(x, None, None, out, team)
     return out
 
@@ -88,7 +79,7 @@ def avg_pool2d_grad(grad, input_shape, kernel_size, *, stride=None, padding=0, c
     shape, pooled = pool_shape(to_shape(input_shape, "input_shape"), kernel_size, stride, padding, layout)
     _check_grad(grad, pooled)
     team = _team(shape, num_threads)
-    out = _allocated(out, shape.input_shape, grad.dtype, (("grad", grad),))
+    out = to_out(out, shape.input_shape, grad.dtype, (("grad", grad),))
     _pooling.mean_pool_grad(shape.packed, grad.itemsize, grad.strides, count_include_pad).run(
         grad, None, None, out, team
     )

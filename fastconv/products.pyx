@@ -12,7 +12,7 @@ from fastconv._loops.gemm cimport Blocks
 
 from fastconv import threads
 from fastconv._loops import naive
-from fastconv.arrays import as_array, check_out, check_same_dtype, shares_memory
+from fastconv.arrays import as_array, check_out, check_same_dtype, empty, shares_memory
 from fastconv.blocking import Blocking, check_blocking
 from fastconv.checks import to_choice, to_flag, to_real
 
@@ -138,7 +138,7 @@ def gemm(a, b, c=None, *, alpha=1.0, beta=None, trans_a=False, trans_b=False, ou
     team = team_for(2.0 * m * n * k, num_threads)
 
     if out is None:
-        result = cnp.PyArray_EMPTY(2, [m, n], cnp.PyArray_TYPE(A), 0)
+        result = empty((m, n), A.dtype)
     else:
         if not fits(out, A, B, m, n):
             check_out(out, (m, n), A.dtype, (("a", A), ("b", B)))
@@ -195,7 +195,7 @@ def matmul(a, b, *, out=None, num_threads=None):
         raise too_large(shape)
     team = team_for(2.0 * m * n * k, num_threads)
     if out is None:
-        target = np.empty(shape, dtype=A.dtype)
+        target = empty(shape, A.dtype)
     else:
         check_out(out, shape, A.dtype, (("a", A), ("b", B)))
         target = out

@@ -33,7 +33,7 @@ import fastconv as fc
 from fastconv import nn, train
 
 IMMENSE = 2**44  # images or rows
-ROOM = 4096  # elements behind every array, for an `out` that overlaps it
+ROOM = 1 << 15  # elements, more than any result has, behind every array, for an `out` that overlaps it
 
 
 class Call(NamedTuple):

@@ -359,3 +359,14 @@ def test_parts_of_a_call_are_the_call(algorithm):
                   for c, k in ((slice(3), slice(2)), (slice(3, 6), slice(2, 4)))]  # fmt: skip
         grouped = np.concatenate([weight[:2, :3], weight[2:, 3:]])
         assert_right(fc.conv2d(x, grouped, groups=2, algorithm=algorithm), np.concatenate(halves, 1), algorithm, scale)
+
+
+@by_layout
+def test_larger_results_begin_at_a_cache_line(layout):
+    """Whatever NumPy's next memory is: vectors that lie across two lines are slow to write."""
+    x, weight = (to_layout(reals(shape, 1), layout) for shape in ((1, 16, 40, 40), (8, 16, 3, 3)))
+    kept = [fc.conv2d(x, weight, layout=layout) for _ in range(5)]
+    plan = fc.plan_conv2d(x.shape, weight, layout=layout)
+    kept += [plan(x) for _ in range(5)]
+    assert [y.ctypes.data % 64 for y in kept] == [0] * len(kept)
+    assert all(y.flags.c_contiguous and y.flags.writeable for y in kept)

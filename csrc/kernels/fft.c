@@ -97,17 +97,6 @@ INLINE void fft(const int T, pair_reader *read, const void *from, pair_writer *w
     }
 }
 
-/* The last vector of channels is rare, and seldom worth a copy of load_n in every transform. */
-static __attribute__((noinline)) vec load_part(const void *p, intptr_t n) { return load_n(p, n); }
-static __attribute__((noinline)) void store_part(void *p, vec v, intptr_t n) { store_n(p, v, n); }
-INLINE vec load_lanes(const void *p, intptr_t n) { return n == LANES ? load(p) : load_part(p, n); }
-INLINE void store_lanes(void *p, vec v, intptr_t n) {
-    if (n == LANES)
-        store(p, v);
-    else
-        store_part(p, v, n);
-}
-
 /* Two rows of pixels, those outside of [left, right) zero; a row that is NULL is zero. */
 typedef struct {
     int T;
@@ -118,7 +107,7 @@ typedef struct {
 
 INLINE vec read_pixel(const pixel_rows *x, int row, intptr_t i) {
     if (!x->row[row] || i < x->left || i >= x->right) return (vec){0};
-    return load_lanes(x->row[row] + i * x->pixel, x->lanes) * broadcast(x->scale);
+    return load_upto(x->row[row] + i * x->pixel, x->lanes) * broadcast(x->scale);
 }
 INLINE void read_pixels(const void *from, intptr_t i, cvec *z, cvec *half) {
     const pixel_rows *x = from;
@@ -138,7 +127,7 @@ typedef struct {
 INLINE void write_pixel(const result_rows *y, int row, intptr_t i, vec v) {
     if (!y->row[row] || i >= y->cols) return;
     v += y->bias;
-    store_lanes(y->row[row] + i * y->pixel, y->relu ? rectified(v) : v, y->lanes);
+    store_upto(y->row[row] + i * y->pixel, y->relu ? rectified(v) : v, y->lanes);
 }
 INLINE void write_pixels(const void *to, intptr_t i, cvec z, cvec half) {
     const result_rows *y = to;
@@ -209,9 +198,9 @@ typedef struct {
 
 INLINE void write_frequency(const spectrum_column *v, intptr_t i, cvec z) {
     char *at = v->at + i * v->frequency;
-    store_lanes(at, z.re, v->lanes);
-    store_lanes(at + v->plane, z.im, v->lanes);
-    if (v->planes == 3) store_lanes(at + 2 * v->plane, -z.re, v->lanes);
+    store_upto(at, z.re, v->lanes);
+    store_upto(at + v->plane, z.im, v->lanes);
+    if (v->planes == 3) store_upto(at + 2 * v->plane, -z.re, v->lanes);
 }
 INLINE void write_spectrum(const void *to, intptr_t i, cvec z, cvec half) {
     const spectrum_column *v = to;
@@ -220,7 +209,7 @@ INLINE void write_spectrum(const void *to, intptr_t i, cvec z, cvec half) {
 }
 INLINE cvec read_frequency(const spectrum_column *m, intptr_t i) { /* exchanged */
     const char *at = m->at + i * m->frequency;
-    return (cvec){load_lanes(at + m->plane, m->lanes), load_lanes(at, m->lanes)};
+    return (cvec){load_upto(at + m->plane, m->lanes), load_upto(at, m->lanes)};
 }
 INLINE void read_spectrum(const void *from, intptr_t i, cvec *z, cvec *half) {
     const spectrum_column *m = from;
@@ -303,7 +292,7 @@ INLINE void output_vector(const int T, const char *m, intptr_t m_plane, intptr_t
         const z_column to = column_of(T, z, k, rows);
         fft(T, read_spectrum, &from, write_column, &to);
     }
-    z_to_rows(T, z, rows, cols, lanes, bias ? load_lanes(bias, lanes) : (vec){0}, relu, y, y_row,
+    z_to_rows(T, z, rows, cols, lanes, bias ? load_upto(bias, lanes) : (vec){0}, relu, y, y_row,
               y_pixel);
 }
 
@@ -357,7 +346,7 @@ INLINE void fft_filter(const int T, const char *x, intptr_t x_row, intptr_t x_pi
         filter_columns(T, u, 1, z);
     else
         filter_columns(T, u, 0, z);
-    const vec start = !bias ? (vec){0} : shared ? broadcast(load1(bias)) : load_lanes(bias, lanes);
+    const vec start = !bias ? (vec){0} : shared ? broadcast(load1(bias)) : load_upto(bias, lanes);
     if (lanes == LANES)
         z_to_rows(T, z, rows, cols, LANES, start, relu, y, y_row, y_pixel);
     else

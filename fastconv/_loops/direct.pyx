@@ -39,7 +39,7 @@ cdef enum:
     SHARES = 4
     LINE = 64
     JOINED = 512
-    LEAST_CHUNKS = 16
+    LEAST_CHUNKS = 8
     LEAST_STRIPS = 2
     TALL = 48            # rows from which on half of LEAST_CHUNKS blocks of them copy few rows twice
     TRANSPOSED_CHANNELS = 256
@@ -77,7 +77,7 @@ cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
             blocking is None or (p.rows + 1) * p.g.Q <= blocking.mc):
         p.rows += 1
     if p.g.P >= TALL:
-        p.rows = least(p.rows, ceil_div(p.g.P, max(1, LEAST_CHUNKS // 2 // max(1, p.g.N * p.g.groups))))
+        p.rows = least(p.rows, ceil_div(p.g.P, max(1, LEAST_CHUNKS // max(1, p.g.N * p.g.groups))))
     p.rows = balanced(p.g.P, p.rows)
     p.row_parts = ceil_div(p.g.P, p.rows)
     p.k_parts = max(1, min(LEAST_CHUNKS // max(1, p.g.N * p.g.groups * p.row_parts),

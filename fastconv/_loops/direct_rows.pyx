@@ -5,7 +5,8 @@ vectors along the rows of pixels. Called by the "direct" row of fastconv/algorit
 
 A tile is up to MR filters k by NR neighbouring pixels q of an output row. What a filter tap meets along the row lies
 side by side once x is copied as `stride_w` planes with zeros around (csrc/kernels/split.c), so a tap is an offset into
-them, the sum runs in registers, and y is written where it belongs: nothing is lowered and nothing transposed.
+them, the sum runs in registers, and y is written where it belongs: nothing is lowered and nothing transposed. The
+tile's own loop runs over the channels or down the rows of the filter, whichever are more; the rest are its taps.
 
     chunk: (image, group, block of output rows, part of K), cut by shape alone
       rows of x -> planes in scratch
@@ -25,7 +26,7 @@ cnp.import_array()
 cdef enum:
     PLANES_BYTES = 256 << 10
     LINE = 64
-    LEAST_CHUNKS = 16
+    LEAST_CHUNKS = 8
     LEAST_TILES = 2
 
 cdef struct Rows:
@@ -33,6 +34,8 @@ cdef struct Rows:
     fc_geometry g
     Py_ssize_t rows, row_parts, k_parts              # output rows of a chunk
     Py_ssize_t rows_in, row, plane, channel          # rows copied; bytes of one, of a plane, of a channel's planes
+    bint down                                        # the tile's own loop runs over filter rows, not channels
+    Py_ssize_t depth, taps                           # its length, and how often it runs
     Py_ssize_t filter_bytes
     intptr_t x_strides[4]                            # of (n, c, h, w)
     Py_ssize_t x_bytes                               # from x to the end of its last element
@@ -55,18 +58,21 @@ cdef void set_up(Rows *p, bytes geometry, Py_ssize_t itemsize, blocking):
             p.g.C * p.g.stride_w * (input_rows(p, p.rows + 1) * p.row + room) <= PLANES_BYTES) and (
             blocking is None or (p.rows + 1) * p.g.Q <= blocking.nc):
         p.rows += 1
-    p.rows = balanced(p.g.P, least(p.rows, ceil_div(p.g.P, max(1, LEAST_CHUNKS // 2 // max(1, p.g.N * p.g.groups)))))
+    p.rows = balanced(p.g.P, least(p.rows, ceil_div(p.g.P, max(1, LEAST_CHUNKS // max(1, p.g.N * p.g.groups)))))
     p.row_parts = ceil_div(p.g.P, p.rows)
     p.k_parts = max(1, min(LEAST_CHUNKS // max(1, p.g.N * p.g.groups * p.row_parts),
                            p.g.K // (LEAST_TILES * p.kernels.MR)))
     p.rows_in = input_rows(p, p.rows)
     p.plane = p.rows_in * p.row + room
     p.channel = p.plane * p.g.stride_w
+    p.down = p.g.R > p.g.C
+    p.depth = p.g.R if p.down else p.g.C
+    p.taps = (p.g.C if p.down else p.g.R) * p.g.S
     p.filter_bytes = p.g.C * p.g.R * p.g.S * itemsize + LINE
 
 
 cdef Py_ssize_t scratch_bytes(const Rows *p) noexcept nogil:
-    return p.g.R * p.g.S * sizeof(intptr_t) + LINE + p.g.C * p.channel + p.kernels.NR * p.kernels.itemsize
+    return p.taps * sizeof(intptr_t) + LINE + p.g.C * p.channel + p.kernels.NR * p.kernels.itemsize
 
 
 def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
@@ -91,14 +97,15 @@ def copied_bytes(bytes geometry, Py_ssize_t itemsize):
 
 
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    """The filters of one group: [k][tap][c], a cache line apart."""
+    """The filters of one group, a cache line apart: [k][r][s][c], or [k][c][s][r] if the tile runs down."""
     cdef const Rows *p = <const Rows *>problem
-    cdef Py_ssize_t size = p.kernels.itemsize, taps = p.g.R * p.g.S, tap
-    cdef const char *w = at.weights + index * p.g.K * p.g.C * taps * size
+    cdef Py_ssize_t size = p.kernels.itemsize, S = p.g.S, filter = p.g.C * p.g.R * S * size, tap, start
+    cdef const char *w = at.weights + index * p.g.K * filter
     cdef char *packed = at.y + index * p.g.K * p.filter_bytes
-    for tap in range(taps):
-        p.kernels.pack(p.g.K, p.g.C, w + tap * size, p.g.C * taps * size, taps * size, packed + tap * p.g.C * size,
-                       p.filter_bytes, p.g.C, 0)
+    for tap in range(p.taps):
+        start = tap // S * (p.g.R if p.down else 1) * S + tap % S
+        p.kernels.pack(p.g.K, p.depth, w + start * size, filter, (1 if p.down else p.g.R) * S * size,
+                       packed + tap * p.depth * size, p.filter_bytes, p.depth, 0)
 
 
 def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):
@@ -125,7 +132,7 @@ cdef void copy_planes(const Rows *p, const char *image, Py_ssize_t h0, const cha
 cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Rows *p = <const Rows *>problem
     cdef const fc_kernels *kernels = p.kernels
-    cdef Py_ssize_t size = kernels.itemsize, taps = p.g.R * p.g.S
+    cdef Py_ssize_t size = kernels.itemsize, down = p.g.dilation_h * p.row
     cdef Py_ssize_t part = index % p.k_parts, row_part = index // p.k_parts % p.row_parts
     cdef Py_ssize_t group = index // p.k_parts // p.row_parts % p.g.groups
     cdef Py_ssize_t image = index // p.k_parts // p.row_parts // p.g.groups
@@ -134,14 +141,14 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
     cdef Py_ssize_t tiles = ceil_div(filters, kernels.MR), plane = p.g.P * p.g.Q * size
     cdef Py_ssize_t tap, tile, k, m, row, q, cols, column
     cdef intptr_t *offsets = <intptr_t *>scratch
-    cdef char *planes = scratch + taps * sizeof(intptr_t) + LINE
+    cdef char *planes = scratch + p.taps * sizeof(intptr_t) + LINE
     cdef const char *a
     cdef char *y
     cdef fc_store store
     store.alpha, store.beta, store.row_bias, store.col_bias, store.relu = 1, 0, NULL, NULL, p.relu
-    for tap in range(taps):
+    for tap in range(p.taps):
         column = tap % p.g.S * p.g.dilation_w
-        offsets[tap] = (tap // p.g.S * p.g.dilation_h * p.row + column % p.g.stride_w * p.plane
+        offsets[tap] = (tap // p.g.S * (p.channel if p.down else down) + column % p.g.stride_w * p.plane
                         + column // p.g.stride_w * size)
     copy_planes(p, at.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1],
                 p0 * p.g.stride_h - p.g.pad_top, at.x + p.x_bytes, planes)
@@ -156,8 +163,8 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
             for q from 0 <= q < p.g.Q by kernels.NR:
                 cols = least(kernels.NR, p.g.Q - q)
                 kernels.row_tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
-                    taps, offsets, p.g.C, a, p.filter_bytes, size,
-                    planes + row * p.g.stride_h * p.row + q * size, p.channel, 0,
+                    p.taps, offsets, p.depth, a, p.filter_bytes, size,
+                    planes + row * p.g.stride_h * p.row + q * size, down if p.down else p.channel, 0,
                     y + (row * p.g.Q + q) * size, plane, cols, &store)
     # end: for tile, for row, for q
 

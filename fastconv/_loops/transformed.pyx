@@ -189,13 +189,14 @@ cdef void multiply(const Tiled *p, Py_ssize_t tiles, Py_ssize_t filters, const c
     taps[0], taps[1] = 0, p.v_plane
     for f in range(p.transform.frequencies):
         for jr from 0 <= jr < filters by NR:
-            cols = least(NR, filters - jr)
+            # Whole vectors, which take the short way out of a tile: M has room for them, and U has zeros.
+            cols = ceil_div(least(NR, filters - jr), kernels.lanes) * kernels.lanes
             for part in range(parts):
                 a = v + (f * (2 * parts - 1) + part) * p.v_plane
                 ir = 0
                 for i in range(blocks):
                     rows = tiles // blocks + (i < tiles % blocks)
-                    kernels.tile[ceil_div(cols, kernels.lanes) - 1][rows - 1](
+                    kernels.tile[cols // kernels.lanes - 1][rows - 1](
                         parts, taps, p.depth, a + ir * p.v_row, p.v_row, size, u, NR * size, strip_bytes,
                         m + (f * parts + part) * p.m_plane + ir * p.m_row + jr * size, p.m_row, cols, &store)
                     ir += rows

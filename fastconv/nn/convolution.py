@@ -1,9 +1,8 @@
 """The convolution layer."""
 
-import numpy as np
-
 from fastconv._loops import input_grad
 from fastconv.algorithms import ALGORITHMS, NAMES, choose, row_cost
+from fastconv.arrays import empty
 from fastconv.checks import to_choice, to_count, to_flag
 from fastconv.costs import plain_weight_bytes
 from fastconv.nn.activations import ReLU
@@ -112,7 +111,7 @@ class Conv2d(Layer):
         """The pixels of dx that one part gives."""
         row, size = cheapest(part.shape, to.itemsize), to.itemsize
         turning = input_grad.turning(shape.packed, size, part.taps)
-        turned = np.empty(part.shape.weight_shape, to.store.parameters.dtype)
+        turned = empty(part.shape.weight_shape, to.store.parameters.dtype)
 
         def prepare(out, team):
             turning.run(None, to.store.stored(self, "weight"), None, turned, team)

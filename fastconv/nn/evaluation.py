@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv import threads
 from fastconv._loops.kernels import active_isa
-from fastconv.arrays import as_array
+from fastconv.arrays import as_array, empty
 from fastconv.nn.parameters import store_of
 from fastconv.nn.program import Builder, step_work
 
@@ -71,7 +71,7 @@ def evaluate(net, x, num_threads=None):
     """See Layer.__call__."""
     store = store_of(net)
     x, output_shape = check_input(net, x, store)
-    out = np.empty((len(x), *output_shape), x.dtype)
+    out = empty((len(x), *output_shape), x.dtype)
     if out.size == 0:
         return out
     x, strides = as_images(x)

@@ -8,22 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastconv.arrays import as_array
+from fastconv.arrays import as_array, zeros
 
-LINE = 64  # bytes of a cache line: where vectors start
 ALIGNMENT = 16  # elements: where parameters start in them, on a line for both dtypes
 
 # Signal handlers and finalizers may call a network in the middle of a call, with its lock held: locks are re-entrant.
 _making = threading.RLock()
 _forks = 0  # between this process and the one that imported the library
-
-
-def aligned_zeros(count, dtype):
-    """A vector of zeros that starts on a cache line."""
-    dtype = np.dtype(dtype)
-    memory = np.zeros(count * dtype.itemsize + LINE, np.uint8)
-    skip = -memory.ctypes.data % LINE
-    return memory[skip : skip + count * dtype.itemsize].view(dtype)
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,7 @@ class Store:
                 sizes[trained] += -(-place.size // ALIGNMENT) * ALIGNMENT
                 self.places[layer, name] = place
                 made.append((layer, name))
-        self.parameters, self.statistics = (aligned_zeros(sizes[trained], root.dtype) for trained in (True, False))
+        self.parameters, self.statistics = (zeros((sizes[trained],), root.dtype) for trained in (True, False))
         rng = np.random.default_rng(root.seed)
         for layer, name in made:
             if layer._store is None:

@@ -15,7 +15,7 @@ from fastconv import threads
 from fastconv._loops import hogwild, linear, pointwise, softmax, sums, transpose
 from fastconv._loops.program import Program, fingerprint
 from fastconv.algorithms import choose_weight_grad
-from fastconv.nn.parameters import LINE, aligned_zeros
+from fastconv.arrays import LINE, empty, zeros
 
 # A step shares its work out if there is this many times what a call of its own would need for each thread, 50 us: a
 # program has many steps, and at the end of each a thread that the system has taken away holds up the others.
@@ -82,7 +82,7 @@ class Built:
         self.program, self.work, self.statistics = program, work, statistics
         self._prepared, self._version, self._seen = prepared, None, None
         self._rooms = []
-        self.memory = aligned_zeros(prepared_bytes, np.uint8)
+        self.memory = zeros((prepared_bytes,), np.dtype(np.uint8))
 
     def refresh(self, store, team):
         """Prepares the weights anew if the store's values have changed; returns them."""
@@ -100,7 +100,7 @@ class Built:
         try:
             array = self._rooms.pop()
         except IndexError:  # none, or another thread took the last
-            array = np.empty(shape, dtype)
+            array = empty(shape, dtype)
         try:
             yield array
         finally:
