@@ -35,6 +35,7 @@ from fastconv.costs import (
 from fastconv.shapes import ConvShape
 
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
+BYTE = np.dtype(np.uint8)
 MOST_ERROR = 4.0  # of rows that `auto` may choose, in the units of Algorithm.error
 
 
@@ -273,6 +274,6 @@ def prepare_weights(row, shape, weight, blocking, team):
     weight = np.ascontiguousarray(weight)
     if row.multiplies_padding and shape.padding != ((0, 0), (0, 0)) and not all_finite(weight):
         return BY_NAME["naive"], weight
-    packed = empty((row.weight_bytes(shape, weight.itemsize, blocking),), np.dtype(np.uint8))
+    packed = empty((row.weight_bytes(shape, weight.itemsize, blocking),), BYTE)
     row.nest(shape).prepare(shape.packed, weight, packed, blocking, team)
     return row, packed

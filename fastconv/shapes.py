@@ -178,10 +178,20 @@ def conv_shape(input_shape, weight_shape, stride=1, padding=0, dilation=1, group
     """The ConvShape of these parameters in any form the public functions take, from a bounded cache.
 
     Raises TypeError for a wrong type, ValueError for a wrong value; the message names the argument."""
+    if type(stride) is type(padding) is type(dilation) is type(groups) is int and type(layout) is str:
+        return _shape_of_integers(input_shape, weight_shape, stride, padding, dilation, groups, layout)
+    return _checked_shape(input_shape, weight_shape, stride, padding, dilation, groups, layout)
+
+
+def _checked_shape(input_shape, weight_shape, stride, padding, dilation, groups, layout):
     if type(padding) is not int and not isinstance(padding, str):
         padding = to_kept_padding(padding)
     return _conv_shape(input_shape, weight_shape, to_counts(stride, "stride", 1), padding,
                        to_counts(dilation, "dilation", 1), to_count(groups, "groups"), to_layout(layout))  # fmt: skip
+
+
+# What was right once need not be checked again, a fifth of a small call; for types that 1 == True cannot confuse.
+_shape_of_integers = lru_cache(maxsize=1024)(_checked_shape)
 
 
 def window_shape(input_shape, kernel_size, stride=1, padding=0, dilation=1, layout="NCHW"):
