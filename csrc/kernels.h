@@ -75,8 +75,8 @@ enum {
 };
 
 typedef void fc_tile(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a, intptr_t a_row,
-                     intptr_t a_col, const void *b, intptr_t b_row, intptr_t b_ahead, void *c,
-                     intptr_t c_row, intptr_t n, const fc_store *store);
+                     intptr_t a_col, const void *b, intptr_t b_row, const void *ahead,
+                     intptr_t ahead_row, void *c, intptr_t c_row, intptr_t n, const fc_store *store);
 
 typedef void fc_depthwise(intptr_t rows, intptr_t columns, intptr_t taps, const intptr_t *tap,
                           const intptr_t *weight, const void *x, intptr_t x_step, const void *w,

@@ -13,11 +13,11 @@
  *
  * The accumulators live in registers only because every loop over rows and vectors is unrolled; the
  * rows are addressed from one pointer per three (p, p + a_row, p + 2*a_row are x86 addressing modes),
- * otherwise m addresses would not fit the registers. While this strip of B is multiplied, the one that
- * lies b_ahead bytes behind it is fetched to L2: with B in L3, Zen 4 went from 97 to 115 of 118 GF/s,
- * AVX2 from 50 to 96 (2026-11). C is fetched before the loop for the same reason, unless it is only written: stores
- * wait in their own queue, and prefetches take the place of loads (27 products into memory: 112 and 140 GF/s; Emerald
- * Rapids, 2026-11).
+ * otherwise m addresses would not fit the registers. While this strip of B is multiplied, its tiles fetch
+ * the next one to L2, each a share of it: v vectors from `ahead` on for each k, `ahead_row` bytes apart.
+ * With B in L3, Zen 4 went from 97 to 115 of 118 GF/s, AVX2 from 50 to 96 (2026-11). C is fetched before the
+ * loop for the same reason, unless it is only written: stores wait in their own queue, and prefetches take the
+ * place of loads (27 products into memory: 112 and 140 GF/s; Emerald Rapids, 2026-11).
  * tests/test_disassembly.py holds the registers. */
 
 INLINE vec rectified(vec v) { return (vec)((vec_index)v & ~(v <= 0)); } /* keeps NaN */
@@ -42,10 +42,10 @@ static __attribute__((noinline)) void store_tile(intptr_t m, intptr_t n, const v
 
 INLINE void tile(const int m, const int v, const int taps_in_b, intptr_t taps, const intptr_t *tap,
                  intptr_t k, const void *a, intptr_t a_row, intptr_t a_col, const void *b,
-                 intptr_t b_row, intptr_t b_ahead, void *c, intptr_t c_row, intptr_t n,
-                 const fc_store *s) {
+                 intptr_t b_row, const void *ahead, intptr_t ahead_row, void *c, intptr_t c_row,
+                 intptr_t n, const fc_store *s) {
     vec acc[FC_MR][FC_NV];
-    const char *p[(FC_MR + 2) / 3], *q = b;
+    const char *p[(FC_MR + 2) / 3], *q = b, *next = ahead;
     const int whole = n == v * LANES;
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)
@@ -85,7 +85,8 @@ INLINE void tile(const int m, const int v, const int taps_in_b, intptr_t taps, c
 #pragma GCC unroll 4
             for (int j = 0; j < v; j++) {
                 bv[j] = load(q + j * sizeof(vec));
-                if (!taps_in_b) __builtin_prefetch(q + j * sizeof(vec) + b_ahead, 0, 2);
+                if (!taps_in_b && j * sizeof(vec) % 64 == 0)
+                    __builtin_prefetch(next + j * sizeof(vec), 0, 2);
             }
 #pragma GCC unroll 16
             for (int i = 0; i < m; i++) {
@@ -96,6 +97,7 @@ INLINE void tile(const int m, const int v, const int taps_in_b, intptr_t taps, c
 #pragma GCC unroll 16
             for (int i = 0; i < m; i += 3) p[i / 3] += a_col;
             q += b_row;
+            next += ahead_row;
         }
     }
     if (whole && s->alpha == 1 && (s->beta == 0 || s->beta == 1)) {
@@ -125,12 +127,13 @@ INLINE void tile(const int m, const int v, const int taps_in_b, intptr_t taps, c
     }
 }
 
-#define FUNCTION(name, m, v, taps_in_b)                                                          \
-    static void name##_##m##_##v(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a,  \
-                                 intptr_t a_row, intptr_t a_col, const void *b, intptr_t b_row,  \
-                                 intptr_t b_ahead, void *c, intptr_t c_row, intptr_t n,          \
-                                 const fc_store *s) {                                            \
-        tile(m, v, taps_in_b, taps, tap, k, a, a_row, a_col, b, b_row, b_ahead, c, c_row, n, s); \
+#define FUNCTION(name, m, v, taps_in_b)                                                               \
+    static void name##_##m##_##v(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a,       \
+                                 intptr_t a_row, intptr_t a_col, const void *b, intptr_t b_row,       \
+                                 const void *ahead, intptr_t ahead_row, void *c, intptr_t c_row,      \
+                                 intptr_t n, const fc_store *s) {                                     \
+        tile(m, v, taps_in_b, taps, tap, k, a, a_row, a_col, b, b_row, ahead, ahead_row, c, c_row, n, \
+             s);                                                                                      \
     }
 #define TILE(m, v) FUNCTION(tile, m, v, 0) FUNCTION(row_tile, m, v, 1)
 #define ROWS_6(X, v) X(1, v) X(2, v) X(3, v) X(4, v) X(5, v) X(6, v)

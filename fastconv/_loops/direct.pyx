@@ -20,7 +20,7 @@ FLOP at 14 x 32 floats; the copy into scratch moves each pixel once for 2*R*S*K 
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
+from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, span_start, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
 from fastconv._loops.rows cimport copy_rows, input_rows, row_width
 from fastconv._loops.team cimport Operands, compile, followed_by, run
@@ -200,7 +200,8 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef Py_ssize_t j0 = span_start(p.g.K, p.k_parts, NR, part)
     cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, part + 1) - j0
     cdef Py_ssize_t channel = group * p.g.K + j0, y_row, c_row, tiles = ceil_div(p.g.Q, kernels.MR)
-    cdef Py_ssize_t cb, channels, jr, cols, row, q, i, m, taps, depth, strip_bytes, tap
+    cdef Py_ssize_t cb, channels, jr, cols, row, q, i, m, taps, depth, strip_bytes, tap, done
+    cdef Py_ssize_t sharing = fetchers(rows * tiles)
     cdef intptr_t *offsets = <intptr_t *>scratch
     cdef char *own = scratch + R * S * sizeof(intptr_t) + LINE
     cdef const char *x
@@ -241,6 +242,7 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
         for jr from 0 <= jr < n by NR:
             cols = least(NR, n - jr)
             store.col_bias = at.bias + (channel + jr) * size if at.bias != NULL and cb == 0 else NULL
+            done = 0
             for row in range(rows):
                 a = x + row * p.g.stride_h * p.row_pitch + cb * size
                 c = y + row * y_row + jr * size
@@ -249,8 +251,10 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
                     m = p.g.Q // tiles + (i < p.g.Q % tiles)
                     kernels.tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
                         taps, offsets, depth * channels, a + q * p.g.stride_w * p.pitch, p.g.stride_w * p.pitch, size,
-                        strip, NR * size, strip_bytes, c + q * c_row, c_row, cols, &store)
+                        strip, NR * size, strip + strip_bytes + done % sharing * (strip_bytes // sharing),
+                        NR * size // sharing, c + q * c_row, c_row, cols, &store)
                     q += m
+                    done += 1
             strip += strip_bytes
     # end: for cb, for jr, for row, for q
     if p.transposed:

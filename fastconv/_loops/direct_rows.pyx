@@ -132,7 +132,7 @@ cdef void copy_planes(const Rows *p, const char *image, Py_ssize_t h0, const cha
 cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Rows *p = <const Rows *>problem
     cdef const fc_kernels *kernels = p.kernels
-    cdef Py_ssize_t size = kernels.itemsize, down = p.g.dilation_h * p.row
+    cdef Py_ssize_t size = kernels.itemsize, row_step = p.g.dilation_h * p.row
     cdef Py_ssize_t part = index % p.k_parts, row_part = index // p.k_parts % p.row_parts
     cdef Py_ssize_t group = index // p.k_parts // p.row_parts % p.g.groups
     cdef Py_ssize_t image = index // p.k_parts // p.row_parts // p.g.groups
@@ -148,7 +148,7 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
     store.alpha, store.beta, store.row_bias, store.col_bias, store.relu = 1, 0, NULL, NULL, p.relu
     for tap in range(p.taps):
         column = tap % p.g.S * p.g.dilation_w
-        offsets[tap] = (tap // p.g.S * (p.channel if p.down else down) + column % p.g.stride_w * p.plane
+        offsets[tap] = (tap // p.g.S * (p.channel if p.down else row_step) + column % p.g.stride_w * p.plane
                         + column // p.g.stride_w * size)
     copy_planes(p, at.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1],
                 p0 * p.g.stride_h - p.g.pad_top, at.x + p.x_bytes, planes)
@@ -164,8 +164,8 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
                 cols = least(kernels.NR, p.g.Q - q)
                 kernels.row_tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
                     p.taps, offsets, p.depth, a, p.filter_bytes, size,
-                    planes + row * p.g.stride_h * p.row + q * size, down if p.down else p.channel, 0,
-                    y + (row * p.g.Q + q) * size, plane, cols, &store)
+                    planes + row * p.g.stride_h * p.row + q * size, row_step if p.down else p.channel,
+                    a, 0, y + (row * p.g.Q + q) * size, plane, cols, &store)
     # end: for tile, for row, for q
 
 

@@ -14,7 +14,7 @@ rows are few: rectangles of C, cut by shape alone. The sum over k is never cut b
 number of them gives the same bits."""
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, least, span_start
+from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, span_start
 from fastconv._loops.kernels cimport fc_kernels, fc_store, kernels_for
 from fastconv._loops.scratch cimport Block, borrow, give_back
 from fastconv._loops.team cimport Operands, run
@@ -82,6 +82,8 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
     """c = act(alpha * a @ b + beta * c + bias) for one block: the loops over jr and ir. The rows are
     balanced: 49 are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7."""
     cdef Py_ssize_t jr, ir, rows, cols, i, tiles = ceil_div(m, kernels.MR), size = kernels.itemsize
+    # Rows of B in place are not one run, of which each tile could fetch a part.
+    cdef Py_ssize_t sharing = fetchers(tiles) if b_row == kernels.NR * size else 1, ahead_row = b_row // sharing
     cdef intptr_t no_tap = 0
     cdef const char *strip
     cdef fc_store s = store[0]
@@ -96,7 +98,8 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
             if store.row_bias != NULL:
                 s.row_bias = <const char *>store.row_bias + ir * size
             kernels.tile[ceil_div(cols, kernels.lanes) - 1][rows - 1](
-                1, &no_tap, k, a + ir * a_row, a_row, a_col, strip, b_row, b_strip,
+                1, &no_tap, k, a + ir * a_row, a_row, a_col, strip, b_row,
+                strip + b_strip + i % sharing * k * ahead_row, ahead_row,
                 c + ir * c_row + jr * size, c_row, cols, &s)
             ir += rows
     # end: for jr, for ir

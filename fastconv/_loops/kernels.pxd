@@ -14,8 +14,8 @@ cdef extern from "kernels.h" nogil:
         int64_t channels_last
 
     ctypedef void fc_tile(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a, intptr_t a_row,
-                          intptr_t a_col, const void *b, intptr_t b_row, intptr_t b_ahead, void *c,
-                          intptr_t c_row, intptr_t n, const fc_store *store) noexcept nogil
+                          intptr_t a_col, const void *b, intptr_t b_row, const void *ahead, intptr_t ahead_row,
+                          void *c, intptr_t c_row, intptr_t n, const fc_store *store) noexcept nogil
 
     ctypedef struct fc_window:
         intptr_t top, bottom, left, right

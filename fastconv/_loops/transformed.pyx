@@ -20,7 +20,7 @@ scratch with zeros around, a run of tiles of one row at a time. Channels-first y
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, least, take_strides
+from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, take_strides
 from fastconv._loops.kernels cimport (
     FC_FFT_16,
     FC_FFT_32,
@@ -181,7 +181,7 @@ cdef void multiply(const Tiled *p, Py_ssize_t tiles, Py_ssize_t filters, const c
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t NR = kernels.NR, size = kernels.itemsize, parts = p.transform.parts
     cdef Py_ssize_t strip_bytes = parts * p.depth * NR * size, blocks = ceil_div(tiles, kernels.MR)
-    cdef Py_ssize_t f, part, jr, cols, i, ir, rows
+    cdef Py_ssize_t f, part, jr, cols, i, ir, rows, sharing = fetchers(parts * blocks), share = strip_bytes // sharing
     cdef intptr_t taps[2]
     cdef const char *a
     cdef fc_store store
@@ -197,7 +197,8 @@ cdef void multiply(const Tiled *p, Py_ssize_t tiles, Py_ssize_t filters, const c
                 for i in range(blocks):
                     rows = tiles // blocks + (i < tiles % blocks)
                     kernels.tile[cols // kernels.lanes - 1][rows - 1](
-                        parts, taps, p.depth, a + ir * p.v_row, p.v_row, size, u, NR * size, strip_bytes,
+                        parts, taps, p.depth, a + ir * p.v_row, p.v_row, size, u, NR * size,
+                        u + strip_bytes + (part * blocks + i) % sharing * share, NR * size // sharing,
                         m + (f * parts + part) * p.m_plane + ir * p.m_row + jr * size, p.m_row, cols, &store)
                     ir += rows
             u += strip_bytes

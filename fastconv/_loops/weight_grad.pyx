@@ -195,7 +195,7 @@ cdef void panel_chunk(const void *problem, const Operands *at, Py_ssize_t index,
                         kernels.tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
                             rows, row_offsets, p.g.Q, x + tap_offset + strip * p.strip_pitch
                             + (c - strip * p.width) * size, size, p.g.stride_w * p.pitch,
-                            grad + jr // NR * strip_bytes, NR * size, 0,
+                            grad + jr // NR * strip_bytes, NR * size, grad, 0,
                             panel + (tap * run + c) * c_row + jr * size, c_row, cols, &store)
                         c += m
     # end: for block, for jr, for tap, for c

@@ -18,7 +18,7 @@ which runs nests of its own, no more than WAITING_BYTES wait: else there is one 
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, least, take_strides
+from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, take_strides
 from fastconv._loops.kernels cimport FC_WINOGRAD_GRAD, fc_geometry, fc_kernels, fc_store, fc_transform, kernels_for
 from fastconv._loops.rows cimport copy_window
 from fastconv._loops.team cimport Operands, compile, followed_by
@@ -161,7 +161,7 @@ cdef void multiply(const WinogradGrad *p, const char *shared, Py_ssize_t part, P
     """A panel of M plus the products of so many tiles of the round; `again`: there is a sum already."""
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, f, jr, cols, c, m, i, row = p.filters * size
-    cdef Py_ssize_t blocks = ceil_div(channels, kernels.MR)
+    cdef Py_ssize_t blocks = ceil_div(channels, kernels.MR), sharing = fetchers(blocks)
     cdef intptr_t no_tap = 0
     cdef const char *v
     cdef const char *strip
@@ -176,7 +176,8 @@ cdef void multiply(const WinogradGrad *p, const char *shared, Py_ssize_t part, P
             for i in range(blocks):
                 m = (channels - c) // (blocks - i)
                 kernels.tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
-                    1, &no_tap, tiles, v + c * size, size, p.channels * size, strip, NR * size, p.g_strip,
+                    1, &no_tap, tiles, v + c * size, size, p.channels * size, strip, NR * size,
+                    strip + p.g_strip + i % sharing * tiles * (NR * size // sharing), NR * size // sharing,
                     panel + f * p.channels * row + c * row + jr * size, row, cols, &store)
                 c += m
     # end: for f, for jr, for i

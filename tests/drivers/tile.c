@@ -40,10 +40,10 @@ static void try_tile(int taps_in_b, idx m, idx v, idx n, idx k, idx taps, int by
             expected[i * c_row + j] = store.relu ? rectified(sum) : sum;
         }
     if (taps_in_b)
-        TRY(row_tile[v - 1][m - 1])(taps, tap, k, a, bytes(a_row), bytes(a_col), b, bytes(b_row), 64, c,
-                                    bytes(c_row), n, &store);
+        TRY(row_tile[v - 1][m - 1])(taps, tap, k, a, bytes(a_row), bytes(a_col), b, bytes(b_row), b, 64,
+                                    c, bytes(c_row), n, &store);
     else
-        TRY(tile[v - 1][m - 1])(taps, tap, k, a, bytes(a_row), bytes(a_col), b, bytes(b_row), 64, c,
+        TRY(tile[v - 1][m - 1])(taps, tap, k, a, bytes(a_row), bytes(a_col), b, bytes(b_row), b, 64, c,
                                 bytes(c_row), n, &store);
     same(c, expected, m * c_row - 2, 0);
 }
