@@ -5,7 +5,7 @@ there, and the tests that should notice run until the first one fails; if none d
 mutation that nobody notices makes the command fail, as does one whose place is not found: the table cannot rot.
 
     python tools/mutate.py [WORD ...]      only the mutations whose file or text has one of these words
-    python tools/mutate.py --check         only whether every mutation finds its place (part of `make lint`)"""
+    python tools/mutate.py --check         whether every mutation finds its place and tests (part of `make lint`)"""
 
 import contextlib
 import os
@@ -27,11 +27,17 @@ PASSED, FAILED = 0, 1  # what pytest returns; the rest is trouble of its own
 
 
 def mutated(mutation):
-    """The file's text with the mutation; ends the program unless the old text is there exactly once."""
+    """The file's text with the mutation; ends the program unless the old text is there exactly once, and all tests
+    that should notice."""
     text = (ROOT / mutation.file).read_text()
     if text.count(mutation.old) != 1 or mutation.old == mutation.new:
         sys.exit(f"make mutate: {mutation.file} has {text.count(mutation.old)} places, not 1, for the mutation "
                  f"{mutation.breaks!r}:\n{mutation.old}")  # fmt: skip
+    for test in mutation.tests.split():
+        name, _, function = test.partition("::")
+        path = ROOT / "tests" / name
+        if not path.exists() or (function and f"def {function}(" not in path.read_text()):
+            sys.exit(f"make mutate: there is no {test}, which should notice {mutation.breaks!r}")
     return text.replace(mutation.old, mutation.new)
 
 
