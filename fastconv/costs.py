@@ -13,11 +13,12 @@ from fastconv._loops.fft_depthwise import FFT_DEPTHWISE
 from fastconv._loops.kernels import active_isa, tile_sizes
 from fastconv._loops.transformed import FFT
 
-# The nominal core: GFLOP/s of float32 FMAs per ISA, and what moving data takes off, in GB/s: lowering for im2col, by
-# layout, and transposing to channels-last and back. Fitted to the layers of benchmarks/shapes/measured.txt on Zen 4,
-# 2026-11; NEON is a Neoverse N1's clock times its pipes, not timed.
+# The nominal core: GFLOP/s of float32 FMAs per ISA, and what moving data takes off, in GB/s: lowering for im2col, of
+# pixels, or of rows with so much more for each run of neighbours; and transposing to channels-last and back. Fitted to
+# the layers of benchmarks/shapes/measured.txt on Zen 4, rows to benchmarks/drawn.py on Emerald Rapids, 2026-11; NEON
+# is a Neoverse N1's clock times its pipes, not timed.
 NOMINAL = {"avx512": 118.0, "avx2": 118.0, "sse2": 50.0, "neon": 50.0, "portable": 50.0}
-LOWERED_GBYTES = {"NHWC": 25.0, "NCHW": 10.0}
+PIXELS_GBYTES, ROWS_GBYTES, RUN_NS = 25.0, 15.0, 6.0
 TRANSPOSED_GBYTES = 8.0
 PACKED_GBYTES = 5.0
 # "direct": its copies of channels-last rows, and the share of a tile's rows below which it waits for weights, or for
@@ -93,13 +94,15 @@ def direct_cost(shape, itemsize):
 
 
 def im2col_cost(shape, itemsize):
-    lowered = shape.N * shape.P * shape.Q * shape.C * shape.R * shape.S * itemsize
+    runs = shape.N * shape.P * shape.C * shape.R * shape.S
+    lowered = runs * shape.Q * itemsize
     product = _product_seconds(shape, itemsize, 16 if shape.layout == "NHWC" else 8)
-    if shape.output_shape[2:] + shape.weight_shape[2:] == (*shape.input_shape[2:], 1, 1):
-        return product + lowered / (LOWERED_GBYTES[shape.layout] * 1e9)  # x is the matrix as it lies
-    if shape.layout == "NCHW" and not _im2col.transposes(shape.packed, itemsize):
-        return product * COLUMNS + lowered / (LOWERED_GBYTES["NCHW"] * 1e9)
-    return product + lowered / (LOWERED_GBYTES["NHWC"] * 1e9) + _transposing(shape, itemsize)
+    in_place = shape.output_shape[2:] + shape.weight_shape[2:] == (*shape.input_shape[2:], 1, 1)
+    if shape.layout == "NCHW" and in_place:
+        return product + lowered / (ROWS_GBYTES * 1e9)  # x is the matrix as it lies
+    if shape.layout == "NHWC" or _im2col.transposes(shape.packed, itemsize):
+        return product + lowered / (PIXELS_GBYTES * 1e9) + _transposing(shape, itemsize)
+    return product * COLUMNS + lowered / (ROWS_GBYTES * 1e9) + runs * RUN_NS * 1e-9
 
 
 def packing_cost(shape, itemsize):
