@@ -15,6 +15,8 @@ rows of x, so the sum over taps and channels runs in registers and y is written 
           for p in the block
             for q by MR       the tile
 
+Where all weights stay in L2 the loop over strips is the innermost, so that y is written from one end to the other.
+
 Bytes per FLOP, with all of it in L2: a tile of m pixels reads (m + NR) items and does 2*m*NR FLOPs per k, 0.2 bytes a
 FLOP at 14 x 32 floats; the copy into scratch moves each pixel once for 2*R*S*K FLOPs."""
 cimport numpy as cnp
@@ -31,7 +33,9 @@ cnp.import_array()
 # Zen 4's L2, beside two strips of weights of 128 KB. Pixels a power of two apart would share the sets of L1: they
 # are kept a line apart from JOINED bytes on; below, the S taps of a filter row are one run of neighbours. Results that
 # are transposed on the way out wait in scratch of ROWS_BYTES as well, TRANSPOSED_CHANNELS of them or fewer at a time.
-# SHARED_BYTES: rows that threads share, as ROUND_BYTES in transformed.pyx; SHARES: of a block's rows, to copy.
+# BY_PIXELS: weights that stay in L2 beside all else (16 -> 96 channels, 1x1, 112 pixels: 58 and 65 GF/s by AVX-512, 35
+# and 43 by AVX2; Emerald Rapids, 2026-11). SHARED_BYTES: rows that threads share, as ROUND_BYTES in transformed.pyx;
+# SHARES: of a block's rows, to copy.
 cdef enum:
     SUM = 1024
     ROWS_BYTES = 384 << 10
@@ -41,7 +45,8 @@ cdef enum:
     JOINED = 512
     LEAST_CHUNKS = 8
     LEAST_STRIPS = 2
-    TALL = 48            # rows from which on half of LEAST_CHUNKS blocks of them copy few rows twice
+    BY_PIXELS = 128 << 10
+    TALL = 48            # rows from which on LEAST_CHUNKS blocks of them copy few rows twice
     TRANSPOSED_CHANNELS = 256
 
 cdef struct Direct:
@@ -51,6 +56,7 @@ cdef struct Direct:
     Py_ssize_t rows, row_parts, k_parts           # output rows of a block; a chunk is a part of K of a block
     Py_ssize_t blocks, together                   # of rows, in all images and groups; of a round
     bint in_place, joined, transposed             # x as it lies; taps of a row as one run; y is channels-first
+    bint by_pixels                                # all filters of a tile's pixels follow one another
     bint shared                                   # rows of x are copied once for all parts of K
     Py_ssize_t pitch, row_pitch, copied           # bytes between pixels, between rows; bytes of the rows
     intptr_t x_strides[4]                         # of (n, c, h, w)
@@ -87,6 +93,7 @@ cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
         p.k_parts = max(1, min(p.k_parts, ceil_div(p.g.K, kernels.NR)))
     p.copied = input_rows(&p.g, p.rows) * p.row_pitch
     p.blocks = p.g.N * p.g.groups * p.row_parts
+    p.by_pixels = p.blocks_c == 1 and group_bytes(p) // p.k_parts <= BY_PIXELS
     p.in_place, p.shared = False, p.k_parts > 1
     p.together = balanced(p.blocks, max(1, SHARED_BYTES // p.copied))
 
@@ -201,12 +208,13 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, part + 1) - j0
     cdef Py_ssize_t channel = group * p.g.K + j0, y_row, c_row, tiles = ceil_div(p.g.Q, kernels.MR)
     cdef Py_ssize_t cb, channels, jr, cols, row, q, i, m, taps, depth, strip_bytes, tap, done
-    cdef Py_ssize_t sharing = fetchers(rows * tiles)
+    cdef Py_ssize_t sharing = fetchers(rows * tiles), outer, step = n if p.by_pixels else NR
     cdef intptr_t *offsets = <intptr_t *>scratch
     cdef char *own = scratch + R * S * sizeof(intptr_t) + LINE
     cdef const char *x
     cdef const char *a
     cdef const char *strip
+    cdef const char *weights
     cdef char *y
     cdef char *c
     cdef fc_store store
@@ -239,24 +247,26 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
         store.relu = p.relu and cb + channels == p.g.C
         strip = (at.weights + group * group_bytes(p) + cb * R * S * ceil_div(p.g.K, NR) * NR * size
                  + j0 // NR * strip_bytes)
-        for jr from 0 <= jr < n by NR:
-            cols = least(NR, n - jr)
-            store.col_bias = at.bias + (channel + jr) * size if at.bias != NULL and cb == 0 else NULL
+        for outer from 0 <= outer < n by step:
             done = 0
             for row in range(rows):
                 a = x + row * p.g.stride_h * p.row_pitch + cb * size
-                c = y + row * y_row + jr * size
                 q = 0
                 for i in range(tiles):
                     m = p.g.Q // tiles + (i < p.g.Q % tiles)
-                    kernels.tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
-                        taps, offsets, depth * channels, a + q * p.g.stride_w * p.pitch, p.g.stride_w * p.pitch, size,
-                        strip, NR * size, strip + strip_bytes + done % sharing * (strip_bytes // sharing),
-                        NR * size // sharing, c + q * c_row, c_row, cols, &store)
+                    c = y + row * y_row + q * c_row
+                    for jr from outer <= jr < least(outer + step, n) by NR:
+                        cols = least(NR, n - jr)
+                        weights = strip + jr // NR * strip_bytes
+                        store.col_bias = at.bias + (channel + jr) * size if at.bias != NULL and cb == 0 else NULL
+                        kernels.tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
+                            taps, offsets, depth * channels, a + q * p.g.stride_w * p.pitch,
+                            p.g.stride_w * p.pitch, size, weights, NR * size,
+                            weights + strip_bytes + done % sharing * (strip_bytes // sharing), NR * size // sharing,
+                            c + jr * size, c_row, cols, &store)
                     q += m
                     done += 1
-            strip += strip_bytes
-    # end: for cb, for jr, for row, for q
+    # end: for cb, for outer, for row, for i, for jr
     if p.transposed:
         # A few planes of y at a time, each written from one end to the other.
         for jr from 0 <= jr < n by kernels.lanes:
