@@ -16,8 +16,9 @@ from fastconv._loops import weight_grad as _weight_grad
 from fastconv._loops import winograd_grad as _winograd_grad
 from fastconv._loops.kernels import active_isa
 from fastconv._loops.probe import all_finite
+from fastconv._loops.scratch import lent
 from fastconv._loops.transformed import FFT, WINOGRAD
-from fastconv.arrays import empty
+from fastconv.arrays import SMALL, empty
 from fastconv.checks import to_choice, to_flag
 from fastconv.costs import (
     direct_cost,
@@ -264,8 +265,9 @@ def row_cost(row, shape, itemsize, prepared):
     return row.cost(shape, itemsize) + extra
 
 
-def prepare_weights(row, shape, weight, blocking, team):
+def prepare_weights(row, shape, weight, blocking, team, kept=False):
     """(row, weights): the row that computes with this weight, and the weight as it takes it: packed, or as it came.
+    kept: whether they outlive the call; otherwise they lie in working memory.
 
     A row that multiplies the zeros of the padding would make NaN of a filter's Inf or NaN where the definition
     does not multiply at all: such filters are computed by the definition."""
@@ -274,6 +276,7 @@ def prepare_weights(row, shape, weight, blocking, team):
     weight = np.ascontiguousarray(weight)
     if row.multiplies_padding and shape.padding != ((0, 0), (0, 0)) and not all_finite(weight):
         return BY_NAME["naive"], weight
-    packed = empty((row.weight_bytes(shape, weight.itemsize, blocking),), BYTE)
+    size = row.weight_bytes(shape, weight.itemsize, blocking)
+    packed = empty((size,), BYTE) if kept or size < SMALL else lent(size)
     row.nest(shape).prepare(shape.packed, weight, packed, blocking, team)
     return row, packed

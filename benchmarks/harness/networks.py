@@ -64,14 +64,17 @@ def onnx_network(net, x, threads):
     return {"onnxruntime": lambda: session.run([name], {"x": x})[0]}
 
 
+def _pair(value):
+    return value if isinstance(value, tuple) else (value,) * 2
+
+
 def _conv(layer):
-    padding = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,) * 2
-    stride = layer.stride if isinstance(layer.stride, tuple) else (layer.stride,) * 2
-    return "Conv", {"strides": stride, "pads": padding * 2, "group": layer.groups, "kernel_shape": layer.kernel_size}
+    return "Conv", {"strides": _pair(layer.stride), "pads": _pair(layer.padding) * 2, "group": layer.groups,
+                    "kernel_shape": layer.kernel_size}  # fmt: skip
 
 
 def _pool(layer):
-    stride = layer.kernel_size if layer.stride is None else (layer.stride,) * 2
+    stride = layer.kernel_size if layer.stride is None else _pair(layer.stride)
     return "MaxPool", {"kernel_shape": layer.kernel_size, "strides": stride}
 
 

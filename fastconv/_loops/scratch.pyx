@@ -8,6 +8,11 @@ from libc.stdlib cimport free
 
 import os
 
+cimport cython
+cimport numpy as cnp
+
+cnp.import_array()
+
 cdef extern from *:
     """
     #include <stdlib.h>
@@ -70,6 +75,26 @@ cdef void give_back(Block block):
     if idle_bytes + block.size <= MAX_IDLE_BYTES:
         idle_bytes += block.size
         idle.append(block)
+
+
+@cython.no_gc
+cdef class Loan:
+    """Keeps a block away from others until the last array in it is gone."""
+    cdef Block block
+
+    def __dealloc__(self):
+        give_back(self.block)
+
+
+def lent(Py_ssize_t size):
+    """An array of so many bytes in working memory: the next call that needs as much finds its pages in place. Fresh
+    memory took a fifth of conv2d's time for 37 MB of transformed weights."""
+    cdef Loan loan = Loan.__new__(Loan)
+    cdef cnp.npy_intp length = size
+    loan.block = borrow(size)
+    cdef cnp.ndarray array = cnp.PyArray_SimpleNewFromData(1, &length, cnp.NPY_UINT8, loan.block.data)
+    cnp.set_array_base(array, loan)
+    return array
 
 
 def release_memory():
