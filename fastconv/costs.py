@@ -28,8 +28,9 @@ PACKED_GBYTES = 5.0
 COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 0.78, 1.35
 FEW_CHANNELS = 16  # up to which "direct" runs along channels-first rows: a guess
 # Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products;
-# transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden; preparing them, per float made.
-WINOGRAD_NS, WINOGRAD_PREPARED_NS = 0.1, 1.2
+# transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden. Preparing them, per float made:
+# 512 x 512 on Emerald Rapids, in working memory.
+WINOGRAD_NS, WINOGRAD_PREPARED_NS = 0.1, 0.7
 L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 40.0, 16 << 20
 # Weight gradients: the product's share of the nominal speed, and what each float of Winograd's transforms takes, with
 # the copies around them. Fitted to 12 layers, 224 to 7 pixels, Zen 3, 2026-11.
