@@ -34,5 +34,6 @@ void free(void *block) {
         return;
     }
     char *start = (char *)((uintptr_t)block / PAGE * PAGE - PAGE);
-    munmap(start, *(size_t *)start);
+    /* Reserved again: in a hole, other memory could come to lie, and its end would be taken for one of ours. */
+    mmap(start, *(size_t *)start, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
