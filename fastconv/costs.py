@@ -98,7 +98,11 @@ def im2col_cost(shape, itemsize):
     runs = shape.N * shape.P * shape.C * shape.R * shape.S
     lowered = runs * shape.Q * itemsize
     product = _product_seconds(shape, itemsize, 16 if shape.layout == "NHWC" else 8)
-    in_place = shape.output_shape[2:] + shape.weight_shape[2:] == (*shape.input_shape[2:], 1, 1)
+    in_place = shape.stride == (1, 1) and shape.output_shape[2:] + shape.weight_shape[2:] == (
+        *shape.input_shape[2:],
+        1,
+        1,
+    )
     if shape.layout == "NCHW" and in_place:
         return product + lowered / (ROWS_GBYTES * 1e9)  # x is the matrix as it lies
     if shape.layout == "NHWC" or _im2col.transposes(shape.packed, itemsize):

@@ -25,6 +25,9 @@ CASES = [
     Case("1x1-wide", (1, 16, 20, 15), (24, 16, 1, 1)),
     Case("1x1-strided", (1, 24, 9, 10), (17, 24, 1, 1), {"stride": 2}),
     Case("1x1-padded", (1, 3, 4, 4), (5, 3, 1, 1), {"padding": 1}),
+    # As many results as pixels, which are not those: found by test_conv1d of test_fuzz.py.
+    Case("1x1-strided-padded-row", (1, 16, 1, 2), (5, 16, 1, 1), {"stride": 2, "padding": ((0, 0), (0, 1))}),
+    Case("1x1-strided-padded", (2, 3, 2, 2), (5, 3, 1, 1), {"stride": 2, "padding": ((0, 1), (1, 1))}),
     Case("3x3-valid", (2, 5, 9, 11), (7, 5, 3, 3), {"padding": "valid"}),
     Case("3x3-same", (2, 5, 9, 11), (7, 5, 3, 3), {"padding": "same"}),
     Case("2x4-same", (1, 3, 8, 7), (5, 3, 2, 4), {"padding": "same"}),

@@ -313,8 +313,9 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
     set_up(&p, geometry, itemsize, blocking)
     take_strides(strides, p.g.channels_last, p.x_strides)
     p.g.channels_last = p.along_k    # from here on: whether k counts (r, s, c)
-    if p.g.R == 1 and p.g.S == 1 and p.g.P == p.g.H and p.g.Q == p.g.W and p.x_strides[2] == p.g.W * p.x_strides[3]:
-        # A 1x1 filter at stride 1 sees one long row of pixels.
+    if (p.g.R == 1 and p.g.S == 1 and p.g.stride_h == 1 and p.g.stride_w == 1 and p.g.P == p.g.H and p.g.Q == p.g.W
+            and p.x_strides[2] == p.g.W * p.x_strides[3]):
+        # A 1x1 filter at stride 1 sees one long row of pixels; with a stride as many results may be padding.
         p.g.W = p.g.Q = p.g.H * p.g.W
         p.g.H = p.g.P = 1
         p.plain = p.x_strides[3] == itemsize
