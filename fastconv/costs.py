@@ -98,12 +98,8 @@ def im2col_cost(shape, itemsize):
     runs = shape.N * shape.P * shape.C * shape.R * shape.S
     lowered = runs * shape.Q * itemsize
     product = _product_seconds(shape, itemsize, 16 if shape.layout == "NHWC" else 8)
-    in_place = shape.stride == (1, 1) and shape.output_shape[2:] + shape.weight_shape[2:] == (
-        *shape.input_shape[2:],
-        1,
-        1,
-    )
-    if shape.layout == "NCHW" and in_place:
+    all_pixels = shape.stride == (1, 1) and (shape.P, shape.Q) == (shape.H, shape.W)
+    if shape.layout == "NCHW" and all_pixels and shape.R == shape.S == 1:
         return product + lowered / (ROWS_GBYTES * 1e9)  # x is the matrix as it lies
     if shape.layout == "NHWC" or _im2col.transposes(shape.packed, itemsize):
         return product + lowered / (PIXELS_GBYTES * 1e9) + _transposing(shape, itemsize)
