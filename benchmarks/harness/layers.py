@@ -1,19 +1,18 @@
 """Convolution layers and matrix products to time, from the files in benchmarks/shapes, with their data."""
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from fastconv.arrays import empty
 
 SHAPES = Path(__file__).parent.parent / "shapes"
 
 
 def normal(rng, shape, dtype):
     """Random numbers at a cache line, where the results of torch and fastconv begin, and so the next layer's input."""
-    line, size = 64, math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(size + line, np.uint8)
-    array = np.ndarray(shape, dtype, memory, -memory.ctypes.data % line)
+    array = empty(shape, np.dtype(dtype))
     rng.standard_normal(out=array, dtype=dtype)
     return array
 
