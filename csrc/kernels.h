@@ -28,7 +28,7 @@ typedef struct {
     int64_t channels_last;
 } fc_geometry;
 
-/* The pixels of a tile that exist: rows [top, bottom), columns [left, right). */
+/* The pixels that exist: rows [top, bottom), columns [left, right). */
 typedef struct {
     intptr_t top, bottom, left, right;
 } fc_window;
@@ -112,7 +112,10 @@ typedef struct {
     void (*lower_columns)(const fc_geometry *g, const void *x, const intptr_t *x_strides, intptr_t pixel,
                           intptr_t pixels, intptr_t k0, intptr_t k1, void *dst, intptr_t dst_row,
                           intptr_t width, intptr_t dst_strip);
-    fc_depthwise *depthwise, *depthwise_rows, *depthwise_3x3[2];
+    fc_depthwise *depthwise, *depthwise_rows;
+    void (*depthwise_3x3[2])(intptr_t rows, intptr_t columns, const void *x, intptr_t x_row,
+                             const fc_window *inside, const void *w, intptr_t w_tap, const void *bias,
+                             int relu, void *y);
     void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, intptr_t src_col,
                   const void *limit, intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row,
                   intptr_t dst_plane);

@@ -39,17 +39,22 @@ INLINE vec_index lane_numbers(void) {
     return lane;
 }
 
-/* n < LANES elements; nothing is read past the end. A mask takes one instruction, and what is copied in halves waits on
- * the stack for a load of all of it (11 channels by "fft": 100 and 50 GF/s; Emerald Rapids, 2026-11). AVX2 has masks
- * too, but Zen 3 takes 40 instructions to store by one. */
+/* n < LANES elements, or the lanes [first, end) of a vector; nothing else is read, nor written. A mask takes one
+ * instruction, and what is copied in halves waits on the stack for a load of all of it (11 channels by "fft": 100 and
+ * 50 GF/s; Emerald Rapids, 2026-11). AVX2 has masks too, but Zen 3 takes 40 instructions to store by one. */
 #if FC_REAL_BYTES == 4
 #define OF_REALS(instruction) instruction##_ps
 #else
 #define OF_REALS(instruction) instruction##_pd
 #endif
 #if defined(__AVX512F__)
-INLINE vec load_n(const void *p, intptr_t n) { return OF_REALS(_mm512_maskz_loadu)((1u << n) - 1, p); }
-INLINE void store_n(void *p, vec v, intptr_t n) { OF_REALS(_mm512_mask_storeu)(p, (1u << n) - 1, v); }
+typedef uint32_t lane_mask;
+INLINE lane_mask lanes_between(intptr_t first, intptr_t end) { return (1u << end) - (1u << first); }
+INLINE vec load_where(lane_mask mask, const void *p) { return OF_REALS(_mm512_maskz_loadu)(mask, p); }
+INLINE vec load_n(const void *p, intptr_t n) { return load_where(lanes_between(0, n), p); }
+INLINE void store_n(void *p, vec v, intptr_t n) {
+    OF_REALS(_mm512_mask_storeu)(p, lanes_between(0, n), v);
+}
 INLINE void copy_n(void *dst, const void *src, intptr_t n) { store_n(dst, load_n(src, n), n); }
 #else
 static __attribute__((noinline)) void copy_n(void *dst, const void *src, intptr_t n) {
@@ -65,15 +70,29 @@ static __attribute__((noinline)) void copy_n(void *dst, const void *src, intptr_
 #undef PIECE
 }
 INLINE void store_n(void *p, vec v, intptr_t n) { copy_n(p, &v, n); }
-INLINE vec load_n(const void *p, intptr_t n) {
 #if defined(__AVX2__)
-    return OF_REALS(_mm256_maskload)(p, (__m256i)(lane_numbers() < (lane_index)n));
-#else
-    vec v = {0};
-    copy_n(&v, p, n);
-    return v;
-#endif
+typedef vec_index lane_mask;
+INLINE lane_mask lanes_between(intptr_t first, intptr_t end) {
+    return (lane_numbers() >= (lane_index)first) & (lane_numbers() < (lane_index)end);
 }
+INLINE vec load_where(lane_mask mask, const void *p) {
+    return OF_REALS(_mm256_maskload)(p, (__m256i)mask);
+}
+INLINE vec load_n(const void *p, intptr_t n) { return load_where(lanes_between(0, n), p); }
+#else
+typedef struct {
+    intptr_t first, end;
+} lane_mask;
+INLINE lane_mask lanes_between(intptr_t first, intptr_t end) { return (lane_mask){first, end}; }
+INLINE vec load_where(lane_mask mask, const void *p) {
+    vec v = {0};
+    if (mask.end - mask.first == LANES) return load(p);
+    for (intptr_t i = 0; i < LANES; i++)
+        if (i >= mask.first && i < mask.end) v[i] = load1((const char *)p + i * sizeof(real));
+    return v;
+}
+INLINE vec load_n(const void *p, intptr_t n) { return load_where(lanes_between(0, n), p); }
+#endif
 #endif
 
 /* n elements, at most LANES. */

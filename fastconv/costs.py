@@ -111,12 +111,13 @@ def packing_cost(shape, itemsize):
 
 
 def _winograd_counts(m, shape):
-    """Tiles, products that a tile takes part in, transformed weights."""
+    """Tiles, products that a tile takes part in, transformed weights, in whole strips of filters."""
     axes = [results for results, size in ((shape.P, shape.R), (shape.Q, shape.S)) if size == 3]
     other = shape.P if shape.R == 1 else shape.Q if shape.S == 1 else 1
     tiles = shape.N * other * math.prod(math.ceil(results / m) for results in axes)
     products = (m + 2) ** len(axes)
-    return tiles, products, products * shape.C * shape.K / shape.groups
+    NR = tile_sizes(4)[1]
+    return tiles, products, products * shape.C * math.ceil(shape.K / shape.groups / NR) * NR
 
 
 def winograd_cost(m, shape, itemsize):

@@ -75,7 +75,9 @@ cdef extern from "kernels.h" nogil:
                               intptr_t dst_row, intptr_t width, intptr_t dst_strip) noexcept nogil
         fc_depthwise *depthwise
         fc_depthwise *depthwise_rows
-        fc_depthwise *depthwise_3x3[2]
+        void (*depthwise_3x3[2])(intptr_t rows, intptr_t columns, const void *x, intptr_t x_row,
+                                 const fc_window *inside, const void *w, intptr_t w_tap, const void *bias, int relu,
+                                 void *y) noexcept nogil
         void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, intptr_t src_col,
                       const void *limit, intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row,
                       intptr_t dst_plane) noexcept nogil

@@ -27,14 +27,13 @@ static void try_channels(idx pixels, idx channels, idx taps, int biased, int rel
 }
 
 /* Rows of y follow each other; x is `planes` planes of rows with a vector of room behind each. */
-static void try_rows(int small, idx rows, idx columns, idx R, idx S, idx stride_h, idx planes,
-                     int biased, int relu) {
+static void try_rows(idx rows, idx columns, idx R, idx S, idx stride_h, idx planes, int biased,
+                     int relu) {
     const idx taps = R * S, w_tap = 3, row = columns + (S - 1) / planes,
               rows_in = (rows - 1) * stride_h + R;
     const idx plane = rows_in * row + kernels->lanes;
-    begin("%s: rows=%ld columns=%ld filter %ldx%ld stride_h=%ld planes=%ld bias=%d relu=%d",
-          small ? "depthwise_3x3" : "depthwise_rows", (long)rows, (long)columns, (long)R, (long)S,
-          (long)stride_h, (long)planes, biased, relu);
+    begin("depthwise_rows: rows=%ld columns=%ld filter %ldx%ld stride_h=%ld planes=%ld bias=%d relu=%d",
+          (long)rows, (long)columns, (long)R, (long)S, (long)stride_h, (long)planes, biased, relu);
     const char *x = numbers(planes * plane), *w = numbers((taps - 1) * w_tap + 1);
     const char *bias = biased ? numbers(1) : NULL;
     char *y = poisoned(rows * columns);
@@ -51,8 +50,36 @@ static void try_rows(int small, idx rows, idx columns, idx R, idx S, idx stride_
                 sum += get(x + tap[t], i * stride_h * row + j) * get(w + weight[t], 0);
             expected[i * columns + j] = relu ? rectified(sum) : sum;
         }
-    fc_depthwise *kernel = small ? TRY(depthwise_3x3[stride_h - 1]) : TRY(depthwise_rows);
-    kernel(rows, columns, taps, tap, weight, x, bytes(stride_h * row), w, bias, relu, y, bytes(columns));
+    TRY(depthwise_rows)(rows, columns, taps, tap, weight, x, bytes(stride_h * row), w, bias, relu, y,
+                        bytes(columns));
+    same(y, expected, rows * columns, 0);
+}
+
+/* A plane of H x W pixels as it lies, with so much padding above and to the left. */
+static void try_3x3(idx step, idx H, idx W, idx top, idx left, idx rows, idx columns, int biased,
+                    int relu) {
+    const idx w_tap = 3, x_row = W + 2;
+    begin("depthwise_3x3: step=%ld of %ldx%ld pixels, padding %ld %ld, rows=%ld columns=%ld bias=%d "
+          "relu=%d",
+          (long)step, (long)H, (long)W, (long)top, (long)left, (long)rows, (long)columns, biased, relu);
+    const char *x = numbers((H - 1) * x_row + W), *w = numbers(8 * w_tap + 1);
+    const char *bias = biased ? numbers(1) : NULL;
+    const fc_window inside = {top, top + H, left, left + W};
+    char *y = poisoned(rows * columns);
+    double *expected = untouched(rows * columns);
+    for (idx i = 0; i < rows; i++)
+        for (idx j = 0; j < columns; j++) {
+            double sum = bias ? get(bias, 0) : 0;
+            for (idx r = 0; r < 3; r++)
+                for (idx s = 0; s < 3; s++) {
+                    const idx h = i * step + r - top, v = j * step + s - left;
+                    if (h >= 0 && h < H && v >= 0 && v < W)
+                        sum += get(x, h * x_row + v) * get(w, (3 * r + s) * w_tap);
+                }
+            expected[i * columns + j] = relu ? rectified(sum) : sum;
+        }
+    TRY(depthwise_3x3[step - 1])(rows, columns, x - bytes(top * x_row + left), bytes(x_row), &inside, w,
+                                 bytes(w_tap), bias, relu, y);
     same(y, expected, rows * columns, 0);
 }
 
@@ -65,9 +92,19 @@ void drive_depthwise(void) {
         EACH (rows, 1, 2, 3, 4, 5, 8, 9)
             EACH (columns, 1, 3, lanes - 1, lanes, lanes + 1, 2 * lanes + 3)
                 EACH (stride_h, 1, 2)
-                    EACH (planes, 1, 2) {
-                        try_rows(1, rows, columns, 3, 3, stride_h, planes, way % 2, way / 2);
-                        try_rows(0, rows, columns, 2, 5, stride_h, planes, way % 2, way / 2);
+                    EACH (planes, 1, 2)
+                        try_rows(rows, columns, 2, 5, stride_h, planes, way % 2, way / 2);
+        EACH (step, 1, 2)
+            EACH (H, 1, 2, 7, 15, 17)
+                EACH (W, 1, 5, 7, lanes - 1, lanes, lanes + 2, 2 * lanes - 1, 5 * lanes + 3)
+                    EACH (pad, 0, 1, 3) {
+                        const idx rows = (H + 2 * pad - 3) / step + 1,
+                                  columns = (W + pad - 3) / step + 1;
+                        if (H + 2 * pad >= 3 && W + pad >= 3)
+                            try_3x3(step, H, W, pad, pad / 3, rows, columns, way % 2, way / 2);
+                        if (H + 2 * pad >= 3 && W + 2 * pad >= 3)
+                            try_3x3(step, H, W, pad, pad, rows, (W + 2 * pad - 3) / step + 1, way % 2,
+                                    way / 2);
                     }
     }
 }
