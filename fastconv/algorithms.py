@@ -85,9 +85,7 @@ class Algorithm:
 
     def compile(self, shape, itemsize, strides, relu, blocking):
         """What runs: its run(x, weights, bias, y, team) takes weights as prepare_weights made them."""
-        if self.nest is None:
-            return _naive.SevenLoops(shape, relu)
-        return self.nest(shape).compiled(shape.packed, itemsize, strides, relu, blocking)
+        return _compile(self.name, shape, itemsize, strides, relu, blocking, active_isa())
 
     def workspace(self, shape, itemsize, blocking):
         """Bytes of scratch of a call on one thread, at most."""
@@ -95,9 +93,7 @@ class Algorithm:
 
     def weight_bytes(self, shape, itemsize, blocking):
         """Bytes of the prepared weights."""
-        if self.nest is None:
-            return plain_weight_bytes(shape, itemsize)
-        return self.nest(shape).prepared_bytes(shape.packed, itemsize, blocking)
+        return _weight_bytes(self.name, shape, itemsize, blocking, active_isa())
 
 
 def never(_shape):
@@ -237,6 +233,23 @@ def _choose(shape, itemsize, algorithm, strict, prepared, blocked, isa):
     ]
     measured = tuned.choice(shape, itemsize, isa) if prepared else None
     return min(able, key=lambda row: (row.name != measured, row_cost(row, shape, itemsize, prepared)))
+
+
+@lru_cache(maxsize=1024)
+def _compile(name, shape, itemsize, strides, relu, blocking, _isa):
+    """Kept from call to call: what is compiled knows no addresses."""
+    row = BY_NAME[name]
+    if row.nest is None:
+        return _naive.SevenLoops(shape, relu)
+    return row.nest(shape).compiled(shape.packed, itemsize, strides, relu, blocking)
+
+
+@lru_cache(maxsize=1024)
+def _weight_bytes(name, shape, itemsize, blocking, _isa):
+    row = BY_NAME[name]
+    if row.nest is None:
+        return plain_weight_bytes(shape, itemsize)
+    return row.nest(shape).prepared_bytes(shape.packed, itemsize, blocking)
 
 
 def choose_weight_grad(shape, itemsize, algorithm="auto", strict=False):

@@ -55,6 +55,11 @@ def naive_cost(shape, _itemsize):
 
 def direct_nest(shape):
     """Vectors along the rows where x and y are channels-first, few channels make little to copy, and rows fill them."""
+    return _direct_nest(shape, active_isa())
+
+
+@lru_cache(maxsize=1024)
+def _direct_nest(shape, _isa):
     if shape.depthwise:
         return _depthwise
     if shape.layout == "NCHW" and shape.C // shape.groups <= FEW_CHANNELS and _filled(shape.Q) >= 0.85:

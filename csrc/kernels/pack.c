@@ -10,11 +10,8 @@
 static void pack_row(intptr_t cols, const char *src, char *dst, intptr_t width) {
     intptr_t j = 0;
     for (; j + LANES <= cols; j += LANES) store(dst + j * sizeof(real), load(src + j * sizeof(real)));
-    if (j < cols) {
-        copy_n(dst + j * sizeof(real), src + j * sizeof(real), cols - j);
-        j = cols;
-    }
-    for (; j < width; j++) store1(dst + j * sizeof(real), 0);
+    if (j < cols) copy_n(dst + j * sizeof(real), src + j * sizeof(real), cols - j);
+    memset(dst + cols * sizeof(real), 0, (width - cols) * sizeof(real));
 }
 
 /* Columns of src are contiguous: blocks of LANES x LANES are transposed in registers. While one is, the blocks that are
@@ -60,7 +57,8 @@ static void pack_transposed(intptr_t rows, intptr_t cols, const char *src, intpt
 static void pack(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row, intptr_t src_col,
                  void *dst, intptr_t dst_row, intptr_t width, intptr_t dst_strip) {
     const char *from = src;
-    const int by_columns = src_row == sizeof(real) && src_col != sizeof(real);
+    /* A block takes as long for a few columns as for LANES of them. */
+    const int by_columns = src_row == sizeof(real) && src_col != sizeof(real) && 4 * cols > LANES;
     for (intptr_t i = 0; i < (by_columns ? 1 : rows); i++) {
         char *to = (char *)dst + i * dst_row;
         for (intptr_t j = 0; j < cols; j += width, to += dst_strip) {
@@ -71,8 +69,9 @@ static void pack(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row
             } else if (src_col == sizeof(real)) {
                 pack_row(n, start, to, width);
             } else {
-                for (intptr_t l = 0; l < width; l++)
-                    store1(to + l * sizeof(real), l < n ? load1(start + l * src_col) : 0);
+                for (intptr_t l = 0; l < n; l++)
+                    store1(to + l * sizeof(real), load1(start + l * src_col));
+                memset(to + n * sizeof(real), 0, (width - n) * sizeof(real));
             }
         }
     }

@@ -158,15 +158,20 @@ def copied_bytes(bytes geometry, Py_ssize_t itemsize):
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     """One block of channels of one group: strips [tap][c][NR]."""
     cdef const Direct *p = <const Direct *>problem
-    cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, taps = p.g.R * p.g.S, tap
+    cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, taps = p.g.R * p.g.S, tap, c
     cdef Py_ssize_t group = index // p.blocks_c, cb = index % p.blocks_c * p.channels
     cdef Py_ssize_t channels = least(p.channels, p.g.C - cb), filter_bytes = taps * p.g.C * size
     cdef Py_ssize_t wc = size if p.g.channels_last else taps * size, wt = p.g.C * size if p.g.channels_last else size
     cdef const char *w = at.weights + group * p.g.K * filter_bytes + cb * wc
     cdef char *packed = at.y + group * group_bytes(p) + cb * taps * ceil_div(p.g.K, NR) * NR * size
-    for tap in range(taps):
-        p.kernels.pack(channels, p.g.K, w + tap * wt, wc, filter_bytes, packed + tap * channels * NR * size,
-                       NR * size, NR, taps * channels * NR * size)
+    if p.g.channels_last or taps == 1:
+        for tap in range(taps):
+            p.kernels.pack(channels, p.g.K, w + tap * wt, wc, filter_bytes, packed + tap * channels * NR * size,
+                           NR * size, NR, taps * channels * NR * size)
+    else:    # the taps are the neighbours
+        for c in range(channels):
+            p.kernels.pack(taps, p.g.K, w + c * wc, wt, filter_bytes, packed + c * NR * size, channels * NR * size,
+                           NR, taps * channels * NR * size)
 
 
 def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):

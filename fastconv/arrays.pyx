@@ -1,28 +1,45 @@
+# cython: wraparound=True
 """What fastconv accepts as an array: the one place that turns an argument into an ndarray or refuses it, and makes the
-arrays of results."""
+arrays of results. It is compiled because a small call spends as much time here as in its nest."""
+from libc.stdint cimport intptr_t
+
+cimport numpy as cnp
 
 import math
 
 import numpy as np
 
+cnp.import_array()
+
 LINE = 64  # bytes of a cache line
-SMALL = 32 << 10  # bytes of an array that may begin anywhere: finding a line costs 1 us
+SMALL = 32 << 10  # bytes of an array that may begin anywhere
+BYTE = np.dtype(np.uint8)
+cdef double LARGE = SMALL
 
 
-def empty(shape, dtype):
+def empty(tuple shape, cnp.dtype dtype):
     """np.empty(shape, dtype), but larger arrays begin at a cache line: NumPy's begin anywhere, and vectors that lie
     across two lines cost conv1_1 of VGG-16 a quarter of its speed (Emerald Rapids, 2026-11)."""
-    size = math.prod(shape) * dtype.itemsize
-    return np.empty(shape, dtype) if size < SMALL else _at_line(np.empty(size + LINE, np.uint8), shape, dtype)
+    cdef cnp.npy_intp[4] sizes
+    cdef double size = cnp.PyDataType_ELSIZE(dtype)
+    cdef int axis, axes = len(shape)
+    if axes > 4:
+        return np.empty(shape, dtype)
+    for axis in range(axes):
+        sizes[axis] = shape[axis]
+        size *= sizes[axis]
+    if size < LARGE:
+        return cnp.PyArray_EMPTY(axes, sizes, dtype.type_num, 0)
+    return _at_line(np.empty(math.prod(shape) * dtype.itemsize + LINE, BYTE), shape, dtype)
 
 
-def zeros(shape, dtype):
+def zeros(tuple shape, cnp.dtype dtype):
     """np.zeros(shape, dtype), beginning at a cache line."""
-    return _at_line(np.zeros(math.prod(shape) * dtype.itemsize + LINE, np.uint8), shape, dtype)
+    return _at_line(np.zeros(math.prod(shape) * dtype.itemsize + LINE, BYTE), shape, dtype)
 
 
-def _at_line(memory, shape, dtype):
-    return np.ndarray(shape, dtype, memory, -memory.ctypes.data % LINE)
+cdef _at_line(cnp.ndarray memory, tuple shape, cnp.dtype dtype):
+    return np.ndarray(shape, dtype, memory, -<intptr_t>cnp.PyArray_BYTES(memory) % LINE)
 
 
 def as_array(value, name):
@@ -30,7 +47,7 @@ def as_array(value, name):
 
     Accepts ndarrays (memory maps included) and CPU objects with `__dlpack__` or `__array__`; TypeError
     for everything else, saying what to do about it."""
-    if type(value) is np.ndarray:
+    if type(value) is cnp.ndarray:
         array = value
     elif isinstance(value, (np.ma.MaskedArray, np.matrix)):
         raise TypeError(
