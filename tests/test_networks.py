@@ -81,6 +81,35 @@ def test_changed_parameters_show():
     assert abs(net(x) - before).max() > 1e-3
 
 
+@pytest.mark.parametrize("kept", ["the view", "a view of it", "a memoryview", "nothing"])
+def test_changes_show_in_every_program_as_long_as_a_view_is_about(kept):
+    """And only so long are they looked for, since that costs a pass over the weights."""
+    net = nn.Sequential(nn.Conv2d(16, 40, 3, padding=1), nn.ReLU())  # prepared by Winograd or packed
+    one, two = np.ones((1, 16, 12, 12), np.float32), np.ones((2, 16, 12, 12), np.float32)
+    before = net(one), net(two)
+    views = [net[0].weight]
+    if kept == "a view of it":
+        views = [views[0].transpose(1, 0, 2, 3)[3:]]
+    elif kept == "a memoryview":
+        views = [memoryview(views[0])]
+    net(one)
+    np.asarray(views[0])[...] += 1
+    if kept == "nothing":
+        views.clear()
+    assert (net(one) != before[0]).any()
+    assert (net(two) != before[1]).any()
+    if views:
+        np.asarray(views[0])[...] -= 1
+        for x, y in zip((one, two), before, strict=True):
+            np.testing.assert_allclose(net(x), y, rtol=1e-4, atol=1e-4)
+    views.clear()
+    net(one)
+    looked = store_of(net).version
+    store_of(net).parameters[...] = 0  # behind the store's back, where nobody has a view
+    net(one)
+    assert store_of(net).version == looked
+
+
 def test_layers_used_alone_keep_their_parameters_in_a_network():
     inner = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU())
     weight = inner[0].weight.copy()

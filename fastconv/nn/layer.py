@@ -22,9 +22,7 @@ class Parameter:
             return self
         if self.name not in layer.parameter_shapes() and self.name not in layer.statistic_shapes():
             return None
-        store = store_of(layer)
-        store.lent = True
-        return store.view(layer, self.name)
+        return store_of(layer).lend(layer, self.name)
 
     def __set__(self, layer, value):
         store = store_of(layer)

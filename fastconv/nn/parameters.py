@@ -5,9 +5,11 @@ import math
 import os
 import threading
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import numpy as np
 
+from fastconv._loops.program import fingerprint
 from fastconv.arrays import as_array, zeros
 
 ALIGNMENT = 16  # elements: where parameters start in them, on a line for both dtypes
@@ -44,14 +46,22 @@ class Place:
         return stored.transpose(0, 3, 1, 2) if len(self.shape) == 4 else stored
 
 
+class Lease:
+    """What keeps a vector alive for the views of it that were handed out, and is gone when the last of them is."""
+
+    def __init__(self, vector):
+        self.vector, self.__array_interface__ = vector, vector.__array_interface__
+
+
 class Store:
-    """The vectors of one network. `version` counts the changes made through it; once a view has been `lent` out,
-    anybody may change values without it, and programs look for that."""
+    """The vectors of one network. `version` counts the changes: those made through the store, and, as long as somebody
+    has a view that was lent out, those that are found in what programs have prepared."""
 
     def __init__(self, root):
         self.places = {}  # (layer, name) -> Place
         self.version = 0
-        self.lent = False
+        self.prepared = set()  # layers of whose parameters programs keep another form
+        self._leases, self._suspect, self._seen = WeakSet(), False, None
         self._lock = _forks, threading.RLock()
         self.programs = {}
         sizes = {True: 0, False: 0}
@@ -86,7 +96,33 @@ class Store:
     def view(self, layer, name):
         """A layer's parameter in torch's order."""
         place = self.places[layer, name]
-        return place.view(self.parameters if place.trained else self.statistics)
+        return place.view(self._vector(place))
+
+    def lend(self, layer, name):
+        """The same for users, who may change its values at any time, as long as they keep it."""
+        place = self.places[layer, name]
+        lease = Lease(self._vector(place))
+        with self.lock:
+            self._leases.add(lease)
+            self._suspect = True
+        return place.view(np.asarray(lease))
+
+    def look(self):
+        """Counts a change if prepared parameters are others than at the last look. Costs nothing unless a view has been
+        out since then."""
+        suspect, self._suspect = self._suspect, bool(self._leases)
+        if suspect:
+            seen = [
+                (layer, name, fingerprint(place.stored(self._vector(place))))
+                for (layer, name), place in self.places.items()
+                if layer in self.prepared
+            ]
+            if seen != self._seen:
+                self._seen = seen
+                self.changed()
+
+    def _vector(self, place):
+        return self.parameters if place.trained else self.statistics
 
     def stored(self, layer, name):
         """A layer's parameter as it lies in memory: filters (K, R, S, C/groups), contiguous."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv import threads
 from fastconv._loops import hogwild, linear, pointwise, softmax, sums, transpose
-from fastconv._loops.program import Program, fingerprint
+from fastconv._loops.program import Program
 from fastconv.algorithms import choose_weight_grad
 from fastconv.arrays import LINE, empty, zeros
 
@@ -80,18 +80,19 @@ class Built:
 
     def __init__(self, program, work, prepared, prepared_bytes, statistics):
         self.program, self.work, self.statistics = program, work, statistics
-        self._prepared, self._version, self._seen = prepared, None, None
+        self._prepared, self._version = prepared, None
         self._rooms = []
         self.memory = zeros((prepared_bytes,), np.dtype(np.uint8))
 
     def refresh(self, store, team):
         """Prepares the weights anew if the store's values have changed; returns them."""
         with store.lock:
-            seen = self._look(store) if store.lent else None
-            if self._version != store.version or seen != self._seen:
+            store.prepared.update(layer for piece in self._prepared for layer in piece.sources)
+            store.look()
+            if self._version != store.version:
                 for piece in self._prepared:
                     piece.fill(self.memory[piece.offset : piece.offset + piece.size], team)
-                self._version, self._seen = store.version, seen
+                self._version = store.version
         return self.memory
 
     @contextmanager
@@ -105,15 +106,6 @@ class Built:
             yield array
         finally:
             self._rooms.append(array)
-
-    def _look(self, store):
-        """Numbers that change with the values behind the prepared weights."""
-        layers = {layer for piece in self._prepared for layer in piece.sources}
-        return [
-            fingerprint(place.stored(store.parameters if place.trained else store.statistics))
-            for (layer, _), place in store.places.items()
-            if layer in layers
-        ]
 
 
 class Builder:
