@@ -348,7 +348,7 @@ MUTATIONS = [
     ),
     Mutation(
         "out may overlap an input",
-        "fastconv/arrays.py",
+        "fastconv/arrays.pyx",
         "if array is not None and shares_memory(out, array):",
         "if array is not None and out is array:",
         "test_bad_input.py",
