@@ -16,8 +16,9 @@
  * otherwise m addresses would not fit the registers. While this strip of B is multiplied, its tiles fetch
  * the next one to L2, each a share of it: v vectors from `ahead` on for each k, `ahead_row` bytes apart.
  * With B in L3, Zen 4 went from 97 to 115 of 118 GF/s, AVX2 from 50 to 96 (2026-11). C is fetched before the
- * loop for the same reason, unless it is only written: stores wait in their own queue, and prefetches take the
- * place of loads (27 products into memory: 112 and 140 GF/s; Emerald Rapids, 2026-11).
+ * loop for the same reason. If it is only written, its rows are fetched as the taps pass, since Zen 4's stores
+ * wait for one line after another (27 products into memory: 70 and 95 GF/s); all before the loop would take
+ * the place of loads (140 and 112; Emerald Rapids, 2026-11).
  * tests/test_disassembly.py holds the registers. */
 
 INLINE vec rectified(vec v) { return (vec)((vec_index)v & ~(v <= 0)); } /* keeps NaN */
@@ -47,6 +48,8 @@ INLINE void tile(const int m, const int v, const int taps_in_b, intptr_t taps, c
     vec acc[FC_MR][FC_NV];
     const char *p[(FC_MR + 2) / 3], *q = b, *next = ahead;
     const int whole = n == v * LANES;
+    const intptr_t share = taps > 1 ? (unsigned)(m + taps - 1) / (unsigned)taps : 0;
+    const char *fetched = c, *end = fetched + m * c_row;
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)
 #pragma GCC unroll 4
@@ -77,6 +80,9 @@ INLINE void tile(const int m, const int v, const int taps_in_b, intptr_t taps, c
     for (int i = 0; i < m; i += 3) p[i / 3] = (const char *)a + i * a_row;
     for (intptr_t t = 0; t < taps; t++) {
         if (taps_in_b) q = (const char *)b + tap[t];
+        for (intptr_t i = share; !taps_in_b && i > 0 && fetched != end; i--, fetched += c_row)
+#pragma GCC unroll 4
+            for (int j = 0; j < v; j++) __builtin_prefetch(fetched + j * sizeof(vec), 1, 3);
 #pragma GCC unroll 16
         for (int i = 0; i < m; i += 3)
             if (!taps_in_b) p[i / 3] = (const char *)a + tap[t] + i * a_row;

@@ -52,6 +52,7 @@ cdef enum:
 cdef struct Direct:
     const fc_kernels *kernels
     fc_geometry g
+    Py_ssize_t row_step                           # of x: that many rows on is g's next
     Py_ssize_t channels, blocks_c                 # channels per block, and how many blocks
     Py_ssize_t rows, row_parts, k_parts           # output rows of a block; a chunk is a part of K of a block
     Py_ssize_t blocks, together                   # of rows, in all images and groups; of a round
@@ -69,6 +70,9 @@ cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
     cdef Py_ssize_t pixel, y_row
     p.kernels = kernels
     p.g = (<const fc_geometry *><const char *>geometry)[0]
+    p.row_step = 1
+    if p.g.R == 1 and p.g.pad_top == 0:      # rows that the stride skips are not there
+        p.row_step, p.g.stride_h, p.g.H = p.g.stride_h, 1, ceil_div(p.g.H, p.g.stride_h)
     p.channels = balanced(p.g.C, max(1, (SUM if blocking is None else blocking.kc) // (p.g.R * p.g.S)))
     p.blocks_c = ceil_div(p.g.C, p.channels)
     p.transposed = not p.g.channels_last
@@ -150,7 +154,7 @@ def copied_bytes(bytes geometry, Py_ssize_t itemsize):
     set_up(&p, geometry, itemsize, None)
     if p.g.channels_last:
         pixel = p.g.groups * p.g.C * itemsize
-        p.x_strides[1], p.x_strides[2], p.x_strides[3] = itemsize, p.g.W * pixel, pixel
+        p.x_strides[1], p.x_strides[2], p.x_strides[3] = itemsize, p.row_step * p.g.W * pixel, pixel
         place(&p)
     return p.copied * p.blocks
 
@@ -285,6 +289,7 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
     cdef Direct p
     set_up(&p, geometry, itemsize, blocking)
     take_strides(strides, p.g.channels_last, p.x_strides)
+    p.x_strides[2] *= p.row_step
     place(&p)
     p.relu = relu
     if not p.shared:
