@@ -26,7 +26,9 @@ PACKED_GBYTES = 5.0
 # how much slower a product is whose matrix is lowered by columns. Fitted to the layers of measured.txt, resnet50.txt
 # and mobilenet_v2.txt on Zen 3, 2026-11: of 50 in NHWC, 4 miss the faster of the two by more than 5 %.
 COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 0.78, 1.35
-FEW_CHANNELS = 16  # up to which "direct" runs along channels-first rows: a guess
+# "direct" runs along channels-first rows up to so many channels (a guess), if they fill so much of their vectors (55
+# pixels, 0.86 of them: 96 GF/s along the rows, 104 across; AVX-512 on Zen 4, 2026-11).
+FEW_CHANNELS, FULL_ROWS = 16, 0.87
 # Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products;
 # transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden. Preparing them, per float made:
 # 512 x 512 on Emerald Rapids, in working memory.
@@ -62,7 +64,7 @@ def direct_nest(shape):
 def _direct_nest(shape, _isa):
     if shape.depthwise:
         return _depthwise
-    if shape.layout == "NCHW" and shape.C // shape.groups <= FEW_CHANNELS and _filled(shape.Q) >= 0.85:
+    if shape.layout == "NCHW" and shape.C // shape.groups <= FEW_CHANNELS and _filled(shape.Q) >= FULL_ROWS:
         return _direct_rows
     return _direct
 

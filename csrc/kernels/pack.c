@@ -54,17 +54,29 @@ static void pack_transposed(intptr_t rows, intptr_t cols, const char *src, intpt
     }
 }
 
+/* The same for so few columns that a block would take longer than its elements one by one. */
+static void pack_few(intptr_t rows, intptr_t cols, const char *src, intptr_t src_col, char *dst,
+                     intptr_t dst_row, intptr_t width) {
+    const intptr_t size = sizeof(real);
+    for (intptr_t j = 0; j < cols; j++)
+        for (intptr_t i = 0; i < rows; i++)
+            store1(dst + i * dst_row + j * size, load1(src + j * src_col + i * size));
+    for (intptr_t i = 0; cols < width && i < rows; i++)
+        memset(dst + i * dst_row + cols * size, 0, (width - cols) * size);
+}
+
 static void pack(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row, intptr_t src_col,
                  void *dst, intptr_t dst_row, intptr_t width, intptr_t dst_strip) {
     const char *from = src;
-    /* A block takes as long for a few columns as for LANES of them. */
-    const int by_columns = src_row == sizeof(real) && src_col != sizeof(real) && 4 * cols > LANES;
+    const int by_columns = src_row == sizeof(real) && src_col != sizeof(real);
     for (intptr_t i = 0; i < (by_columns ? 1 : rows); i++) {
         char *to = (char *)dst + i * dst_row;
         for (intptr_t j = 0; j < cols; j += width, to += dst_strip) {
             const intptr_t n = cols - j < width ? cols - j : width;
             const char *start = from + i * src_row + j * src_col;
-            if (by_columns) {
+            if (by_columns && 4 * n <= LANES) {
+                pack_few(rows, n, start, src_col, to, dst_row, width);
+            } else if (by_columns) {
                 pack_transposed(rows, n, start, src_col, to, dst_row, width);
             } else if (src_col == sizeof(real)) {
                 pack_row(n, start, to, width);
