@@ -18,7 +18,7 @@ from fastconv._loops.kernels import active_isa
 from fastconv._loops.probe import all_finite
 from fastconv._loops.scratch import lent
 from fastconv._loops.transformed import FFT, WINOGRAD
-from fastconv.arrays import SMALL, empty
+from fastconv.arrays import BYTE, SMALL, empty
 from fastconv.checks import to_choice, to_flag
 from fastconv.costs import (
     direct_cost,
@@ -36,7 +36,6 @@ from fastconv.costs import (
 from fastconv.shapes import ConvShape
 
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
-BYTE = np.dtype(np.uint8)
 MOST_ERROR = 4.0  # of rows that `auto` may choose, in the units of Algorithm.error
 
 
@@ -51,7 +50,7 @@ class WeightGrad:
     nest: object
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Algorithm:
     """One row. nest(shape) is what computes the shape: a module of fastconv/_loops, or an object, with
 
@@ -85,7 +84,7 @@ class Algorithm:
 
     def compile(self, shape, itemsize, strides, relu, blocking):
         """What runs: its run(x, weights, bias, y, team) takes weights as prepare_weights made them."""
-        return _compile(self.name, shape, itemsize, strides, relu, blocking, active_isa())
+        return _compile(self, shape, itemsize, strides, relu, blocking, active_isa())
 
     def workspace(self, shape, itemsize, blocking):
         """Bytes of scratch of a call on one thread, at most."""
@@ -93,7 +92,7 @@ class Algorithm:
 
     def weight_bytes(self, shape, itemsize, blocking):
         """Bytes of the prepared weights."""
-        return _weight_bytes(self.name, shape, itemsize, blocking, active_isa())
+        return _weight_bytes(self, shape, itemsize, blocking, active_isa())
 
 
 def never(_shape):
@@ -236,17 +235,15 @@ def _choose(shape, itemsize, algorithm, strict, prepared, blocked, isa):
 
 
 @lru_cache(maxsize=1024)
-def _compile(name, shape, itemsize, strides, relu, blocking, _isa):
+def _compile(row, shape, itemsize, strides, relu, blocking, _isa):
     """Kept from call to call: what is compiled knows no addresses."""
-    row = BY_NAME[name]
     if row.nest is None:
         return _naive.SevenLoops(shape, relu)
     return row.nest(shape).compiled(shape.packed, itemsize, strides, relu, blocking)
 
 
 @lru_cache(maxsize=1024)
-def _weight_bytes(name, shape, itemsize, blocking, _isa):
-    row = BY_NAME[name]
+def _weight_bytes(row, shape, itemsize, blocking, _isa):
     if row.nest is None:
         return plain_weight_bytes(shape, itemsize)
     return row.nest(shape).prepared_bytes(shape.packed, itemsize, blocking)

@@ -1,4 +1,3 @@
-# cython: wraparound=True
 """What fastconv accepts as an array: the one place that turns an argument into an ndarray or refuses it, and makes the
 arrays of results. It is compiled because a small call spends as much time here as in its nest."""
 from libc.stdint cimport intptr_t
@@ -14,7 +13,7 @@ cnp.import_array()
 LINE = 64  # bytes of a cache line
 SMALL = 32 << 10  # bytes of an array that may begin anywhere
 BYTE = np.dtype(np.uint8)
-cdef double LARGE = SMALL
+cdef double small_bytes = SMALL
 
 
 def empty(tuple shape, cnp.dtype dtype):
@@ -28,7 +27,7 @@ def empty(tuple shape, cnp.dtype dtype):
     for axis in range(axes):
         sizes[axis] = shape[axis]
         size *= sizes[axis]
-    if size < LARGE:
+    if size < small_bytes:
         return cnp.PyArray_EMPTY(axes, sizes, dtype.type_num, 0)
     return _at_line(np.empty(math.prod(shape) * dtype.itemsize + LINE, BYTE), shape, dtype)
 
@@ -39,7 +38,7 @@ def zeros(tuple shape, cnp.dtype dtype):
 
 
 cdef _at_line(cnp.ndarray memory, tuple shape, cnp.dtype dtype):
-    return np.ndarray(shape, dtype, memory, -<intptr_t>cnp.PyArray_BYTES(memory) % LINE)
+    return np.ndarray(shape, dtype, memory, -<intptr_t>cnp.PyArray_BYTES(memory) & (LINE - 1))
 
 
 def as_array(value, name):

@@ -42,7 +42,7 @@ GRAD_SPEED, GRAD_NS = 0.8, 0.55
 # tiles leave the caches where as many of them as a register tile has rows are more than a round (transformed.pyx).
 TRANSFORM_GFLOPS, SPECTRA_SPEED, SPECTRA_GBYTES, PREPARED_SPECTRA = 35.0, 0.75, 20.0, 2.5
 SPILLED_GBYTES, ROUND_BYTES = 5.0, 4 << 20
-DEPTHWISE_SPEED = 0.25  # "direct" depthwise, share of the nominal speed: every FMA loads its pixel
+DEPTHWISE_SPEED = 0.25  # "direct" depthwise, share of the nominal speed: every FMA loads its pixel, or copies it first
 SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
 
 

@@ -10,6 +10,7 @@ from support import DTYPES, laid_out
 
 import fastconv as fc
 from fastconv import nn
+from fastconv._loops.program import fingerprint
 from fastconv.nn.evaluation import build, chain
 from fastconv.nn.parameters import store_of
 
@@ -108,6 +109,42 @@ def test_changes_show_in_every_program_as_long_as_a_view_is_about(kept):
     store_of(net).parameters[...] = 0  # behind the store's back, where nobody has a view
     net(one)
     assert store_of(net).version == looked
+
+
+def test_changes_that_could_cancel_show():
+    net = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1))
+    x = np.random.default_rng(0).standard_normal((1, 64, 8, 8)).astype(np.float32)
+    net[0].bias = np.zeros(64, np.float32)
+    weight = net[0].weight
+    before = net(x)
+    weight *= -1  # one bit of every number
+    np.testing.assert_allclose(net(x), -before, atol=1e-4)
+    weight[...] = weight[::-1].copy()
+    np.testing.assert_allclose(net(x), -before[:, ::-1], atol=1e-4)
+
+
+def test_values_that_come_back_after_a_change_through_the_store_show():
+    net = nn.Sequential(nn.Conv2d(16, 40, 3, padding=1))
+    x = np.random.default_rng(0).standard_normal((1, 16, 12, 12)).astype(np.float32)
+    best, before = net[0].weight.copy(), net(x)
+    net[0].weight = 2 * best
+    assert (net(x) != before).any()
+    net[0].weight[...] = best
+    np.testing.assert_array_equal(net(x), before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fingerprints_tell_changes_apart(dtype):
+    values = np.random.default_rng(0).standard_normal(4096 + 7).astype(dtype)
+    changed = [values.copy() for _ in range(6)]
+    changed[0][-1] *= -1
+    changed[1][:4096] *= -1
+    changed[2][[0, 64]] = values[[64, 0]]
+    changed[3] *= 2
+    changed[4][[5, 5 + 64]] *= -1
+    changed[5] = np.append(values, dtype(0))
+    assert len({fingerprint(array) for array in [values, *changed]}) == 7
+    assert fingerprint(values) == fingerprint(values.copy())
 
 
 def test_layers_used_alone_keep_their_parameters_in_a_network():

@@ -98,7 +98,7 @@ static void depthwise_rows(intptr_t rows, intptr_t columns, intptr_t taps, const
     }
 }
 
-/* 3x3 filters that move `step` pixels a time: the weights stay in registers, and a row of x is read once for the
+/* 3x3 filters that move `step` pixels a time: the weights stay in registers where there are 32, and a row of x is read once for the
  * output rows that meet it, where it lies. x is what the first tap of y's first pixel meets, and `inside` counts from
  * there: rows outside of it are left out, columns are zeros. The sums run in the order of the taps, as above.
  *
@@ -127,7 +127,7 @@ INLINE void depthwise_3x3_block(const int rows, const int step, const int quick,
             const vec b = quick ? a : load_where(inside[1], x + sizeof(vec));
             v[0] = shuffle(a, b, even);
             v[1] = shuffle(a, b, even + 1);
-            v[2] = quick ? shuffle(a, b, even + 2)
+            v[2] = quick ? shuffle(a, b, (even + 2) & (lane_index)(2 * LANES - 1))
                          : shuffle(v[0], load_where(inside[2], x + 2 * sizeof(vec)), lane_numbers() + 1);
         }
 #pragma GCC unroll 3

@@ -48,7 +48,7 @@ INLINE void tile(const int m, const int v, const int taps_in_b, intptr_t taps, c
     vec acc[FC_MR][FC_NV];
     const char *p[(FC_MR + 2) / 3], *q = b, *next = ahead;
     const int whole = n == v * LANES;
-    const intptr_t share = taps > 1 ? (unsigned)(m + taps - 1) / (unsigned)taps : 0;
+    const intptr_t share = taps < 2 || s->beta != 0 ? 0 : taps < m ? (m + (int)taps - 1) / (int)taps : 1;
     const char *fetched = c, *end = fetched + m * c_row;
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)

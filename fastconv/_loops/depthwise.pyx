@@ -70,7 +70,7 @@ cdef void set_up(Depthwise *p, bytes geometry, Py_ssize_t itemsize, bint in_plac
 cdef struct Rows:
     const fc_kernels *kernels
     fc_geometry g
-    bint in_place                                                 # nothing is copied
+    bint in_place                                                 # nothing is copied, and what is said of copies void
     Py_ssize_t rows, row_parts, channels, channel_parts, batch    # of a chunk; channels copied at a time
     Py_ssize_t rows_in, row, plane, channel                       # bytes of a row, of a plane, of a channel's planes
     intptr_t x_strides[4]                                         # of (n, c, h, w)
@@ -232,10 +232,10 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
                           at.x + p.x_bytes, p.g.pad_left, p.g.stride_w, planes + i * p.channel + first * p.row, p.row,
                           p.plane)
         for i in range(batch):
-            kernels.depthwise_rows(
-                     rows, p.g.Q, R * S, tap, weight, planes + i * p.channel, p.g.stride_h * p.row,
-                     at.weights + (c + i) * size, NULL if at.bias == NULL else at.bias + (c + i) * size, p.relu,
-                     y + (c + i) * p.g.P * y_row, y_row)
+            kernels.depthwise_rows(rows, p.g.Q, R * S, tap, weight, planes + i * p.channel, p.g.stride_h * p.row,
+                                   at.weights + (c + i) * size,
+                                   NULL if at.bias == NULL else at.bias + (c + i) * size, p.relu,
+                                   y + (c + i) * p.g.P * y_row, y_row)
     # end: for c, for i
 
 

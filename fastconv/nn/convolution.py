@@ -11,7 +11,7 @@ from fastconv.nn.normalisation import BatchNorm2d
 from fastconv.nn.parameters import uniform
 from fastconv.shapes import conv_shape, input_grad_parts, to_counts, to_kept_padding
 
-# A network holds the prepared weights of all its layers. A layer's take at most as many times the weights as F(4x4,
+# A network holds the prepared weights of all its convolutions. One's take at most as many times the weights as F(4x4,
 # 3x3) makes of them, 36 for 9, or SMALL_ENOUGH bytes: the spectra of AlexNet's 5x5 layer are 14 MB, and make it 2.5
 # times as fast.
 MOST_GROWTH = 4.1

@@ -61,7 +61,7 @@ class Store:
         self.places = {}  # (layer, name) -> Place
         self.version = 0
         self.prepared = set()  # layers of whose parameters programs keep another form
-        self._leases, self._suspect, self._seen = WeakSet(), False, None
+        self._leases, self._lends, self._settled, self._seen = WeakSet(), 0, 0, None
         self._lock = _forks, threading.RLock()
         self.programs = {}
         sizes = {True: 0, False: 0}
@@ -104,22 +104,25 @@ class Store:
         lease = Lease(self._vector(place))
         with self.lock:
             self._leases.add(lease)
-            self._suspect = True
+            self._lends += 1
         return place.view(np.asarray(lease))
 
     def look(self):
-        """Counts a change if prepared parameters are others than at the last look. Costs nothing unless a view has been
-        out since then."""
-        suspect, self._suspect = self._suspect, bool(self._leases)
-        if suspect:
-            seen = [
-                (layer, name, fingerprint(place.stored(self._vector(place))))
-                for (layer, name), place in self.places.items()
-                if layer in self.prepared
-            ]
-            if seen != self._seen:
-                self._seen = seen
-                self.changed()
+        """Counts a change if prepared parameters are not what they were at the last look, nor known to be others. Costs
+        nothing unless a view has been out since then."""
+        lends, settled = self._lends, not self._leases
+        if lends == self._settled:
+            return
+        seen = [
+            (layer, name, fingerprint(place.stored(self._vector(place))))
+            for (layer, name), place in self.places.items()
+            if layer in self.prepared
+        ]
+        if seen != self._seen:
+            self.changed()
+        self._seen = seen
+        if settled:
+            self._settled = lends
 
     def _vector(self, place):
         return self.parameters if place.trained else self.statistics
@@ -139,6 +142,7 @@ class Store:
     def changed(self):
         """The values are other ones from now on."""
         self.version += 1
+        self._seen = None
 
 
 def _after_fork_in_child():

@@ -86,8 +86,9 @@ class Built:
 
     def refresh(self, store, team):
         """Prepares the weights anew if the store's values have changed; returns them."""
+        if not self._prepared:
+            return self.memory
         with store.lock:
-            store.prepared.update(layer for piece in self._prepared for layer in piece.sources)
             store.look()
             if self._version != store.version:
                 for piece in self._prepared:
@@ -302,6 +303,7 @@ class Builder:
         for _, state, _ in self.statistics:
             state.memory.last = len(self.steps)  # read when the program has run
         arena = place([memory for memory in self.memories if memory.base == "arena" and memory.first is not None])
+        self.store.prepared.update(layer for piece in self.prepared_weights for layer in piece.sources)
         steps = [
             (kind, nest, *map(resolve, (x, weights, bias, y)), count, total, work)
             for kind, nest, x, weights, bias, y, count, total, work in self.steps
