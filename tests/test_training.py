@@ -5,12 +5,12 @@ import sys
 
 import numpy as np
 import pytest
-from fastconv._loops.training import Session
 from networks import COUPLED, NETWORKS, network
 
 import fastconv as fc
 from fastconv import nn, train
 from fastconv._loops import hogwild, weight_grad, winograd_grad
+from fastconv._loops.training import Session
 from fastconv.algorithms import BY_NAME, choose_weight_grad
 from fastconv.nn.parameters import store_of
 from fastconv.nn.program import packed_strides
