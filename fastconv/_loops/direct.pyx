@@ -46,7 +46,8 @@ cdef enum:
     LEAST_CHUNKS = 8
     LEAST_STRIPS = 2
     BY_PIXELS = 128 << 10
-    TALL = 48            # rows from which on LEAST_CHUNKS blocks of them copy few rows twice
+    TALL = 48            # rows from which on LEAST_CHUNKS blocks of them copy few rows twice; of fewer rows, K is cut
+                         # instead, unless its parts would meet within a cache line of each pixel
     TRANSPOSED_CHANNELS = 256
 
 cdef struct Direct:
@@ -86,7 +87,7 @@ cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
             input_rows(&p.g, p.rows + 1) * p.row_pitch <= ROWS_BYTES) and (
             blocking is None or (p.rows + 1) * p.g.Q <= blocking.mc):
         p.rows += 1
-    if p.g.P >= TALL:
+    if p.g.P >= TALL or (not p.transposed and p.g.groups * p.g.K * itemsize % LINE != 0):
         p.rows = least(p.rows, ceil_div(p.g.P, max(1, LEAST_CHUNKS // max(1, p.g.N * p.g.groups))))
     p.rows = balanced(p.g.P, p.rows)
     p.row_parts = ceil_div(p.g.P, p.rows)
