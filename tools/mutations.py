@@ -85,6 +85,20 @@ MUTATIONS = [
         "test_guard_pages.py",
     ),
     Mutation(
+        "depthwise 3x3 reads a row below the image",
+        "csrc/kernels/depthwise.c",
+        "if (h < top || h >= bottom) continue;",
+        "if (h < top || h > bottom) continue;",
+        "test_conv2d.py",
+    ),
+    Mutation(
+        "depthwise 3x3 reads the pixel before a row",
+        "csrc/kernels/depthwise.c",
+        "lanes_between(within_lanes(inside->left - column),",
+        "lanes_between(within_lanes(inside->left - 1 - column),",
+        "test_conv2d.py",
+    ),
+    Mutation(
         "F(4x4) with the textbook's interpolation points, whose error is twice as large",
         "csrc/kernels/winograd.c",
         "{4, 1, 2, {2.0 / 3, 3.0 / 2}}",
@@ -394,6 +408,27 @@ MUTATIONS = [
         'if content["fastconv"] != fastconv.__version__:',
         'if not isinstance(content["fastconv"], str):',
         "test_tuning.py",
+    ),
+    Mutation(
+        "the last row of x that a 1x1 filter with a stride meets is forgotten",
+        "fastconv/_loops/direct.pyx",
+        "p.g.stride_h, 1, ceil_div(p.g.H, p.g.stride_h)",
+        "p.g.stride_h, 1, p.g.H // p.g.stride_h",
+        "test_conv2d.py",
+    ),
+    Mutation(
+        "a network compares lent parameters with values that it has replaced itself",
+        "fastconv/nn/parameters.py",
+        "        self.version += 1\n        self._seen = None\n",
+        "        self.version += 1\n",
+        "test_networks.py",
+    ),
+    Mutation(
+        "a network forgets a view that is about",
+        "fastconv/nn/parameters.py",
+        "        if settled:\n",
+        "        if True:\n",
+        "test_networks.py",
     ),
     Mutation(
         "a forked child waits for threads that it has not",
