@@ -33,9 +33,11 @@ cnp.import_array()
 # Zen 4's L2, beside two strips of weights of 128 KB. Pixels a power of two apart would share the sets of L1: they
 # are kept a line apart from JOINED bytes on; below, the S taps of a filter row are one run of neighbours. Results that
 # are transposed on the way out wait in scratch of ROWS_BYTES as well, TRANSPOSED_CHANNELS of them or fewer at a time.
-# BY_PIXELS: weights that stay in L2 beside all else (16 -> 96 channels, 1x1, 112 pixels: 58 and 65 GF/s by AVX-512, 35
-# and 43 by AVX2; Emerald Rapids, 2026-11). SHARED_BYTES: rows that threads share, as ROUND_BYTES in transformed.pyx;
-# SHARES: of a block's rows, to copy.
+# BY_PIXELS: weights that stay in L2 beside all else (16 -> 96 channels, 1x1, 112 pixels: 58 and 65 GF/s by AVX-512,
+# 35 and 43 by AVX2; Emerald Rapids, 2026-11). SHARED_BYTES: rows that threads share, as ROUND_BYTES in
+# transformed.pyx; SHARES: of a block's rows, to copy. TALL: rows from which on LEAST_CHUNKS blocks of them copy few
+# rows twice; with fewer K is cut instead, unless its parts would meet within a cache line of each pixel (4x1x15x37 ->
+# 138, 3x3, on two threads: 55 and 110 GF/s; Zen 4, 2026-11).
 cdef enum:
     SUM = 1024
     ROWS_BYTES = 384 << 10
@@ -46,8 +48,7 @@ cdef enum:
     LEAST_CHUNKS = 8
     LEAST_STRIPS = 2
     BY_PIXELS = 128 << 10
-    TALL = 48            # rows from which on LEAST_CHUNKS blocks of them copy few rows twice; of fewer rows, K is cut
-                         # instead, unless its parts would meet within a cache line of each pixel
+    TALL = 48
     TRANSPOSED_CHANNELS = 256
 
 cdef struct Direct:
