@@ -19,6 +19,7 @@ from cython.parallel cimport parallel, prange
 
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
+from libc.string cimport memcpy
 
 from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
 from fastconv._loops.gemm cimport Blocks, default_blocks, macro_kernel
@@ -41,6 +42,7 @@ cdef enum:
     PIXEL_COLUMNS = 256
     SHARED_BYTES = 1 << 20
     SHARES = 4
+    REORDERED = 256       # rows of weights that are transposed into L1 before they are put where they belong
     LEAST_CHUNKS = 8
     LEAST_CHANNELS = 256
     SHORT_SUM = 512
@@ -157,23 +159,31 @@ cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t inde
     cdef const Im2col *p = <const Im2col *>problem
     cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, k_blocks = ceil_div(p.depth, p.kc)
     cdef Py_ssize_t group = index // k_blocks, pc = index % k_blocks * p.kc, k = least(p.kc, p.depth - pc)
-    cdef Py_ssize_t taps = p.g.R * p.g.S, tap, c, channels, done = 0
     cdef const char *w = at.weights + group * p.g.K * p.depth * size
     cdef char *packed = at.y + group * weight_group_bytes(p)
     if p.along_k:
         packed += pc * ceil_div(p.g.K, NR) * NR * size
-        if p.g.channels_last or taps == 1:
-            p.kernels.pack(k, p.g.K, w + pc * size, size, p.depth * size, packed, NR * size, NR, k * NR * size)
-            return
-        while done < k:
-            tap, c = (pc + done) // p.g.C, (pc + done) % p.g.C
-            channels = least(k - done, p.g.C - c)
-            p.kernels.pack(channels, p.g.K, w + (c * taps + tap) * size, taps * size, p.depth * size,
-                           packed + done * NR * size, NR * size, NR, k * NR * size)
-            done += channels
+        p.kernels.pack(k, p.g.K, w + pc * size, size, p.depth * size, packed, NR * size, NR, k * NR * size)
     else:
         packed += p.g.K * (pc * size + index % k_blocks * LINE)
         p.kernels.pack(p.g.K, k, w + pc * size, p.depth * size, size, packed, k * size + LINE, k, 0)
+
+
+cdef void reorder_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
+    """One strip of one group, as prepare_chunk has it, of weights whose k counts (c, r, s)."""
+    cdef const Im2col *p = <const Im2col *>problem
+    cdef Py_ssize_t NR = p.kernels.NR, strips = ceil_div(p.g.K, NR), group = index // strips, strip = index % strips
+    cdef Py_ssize_t size = p.kernels.itemsize, taps = p.g.R * p.g.S, row = NR * size, first, i, k, pc
+    cdef const char *w = at.weights + (group * p.g.K + strip * NR) * p.depth * size
+    cdef char *packed = at.y + group * weight_group_bytes(p)
+    for first from 0 <= first < p.depth by REORDERED:
+        p.kernels.pack(least(REORDERED, p.depth - first), least(NR, p.g.K - strip * NR), w + first * size, size,
+                       p.depth * size, scratch, row, NR, 0)
+        for i in range(least(REORDERED, p.depth - first)):
+            k = (first + i) % taps * p.g.C + (first + i) // taps
+            pc = k // p.kc * p.kc
+            memcpy(packed + (pc * strips + strip * least(p.kc, p.depth - pc) + k - pc) * row, scratch + i * row, row)
+    # end: for first, for i
 
 
 def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):
@@ -182,7 +192,11 @@ def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, in
     cdef Operands at
     set_up(&p, geometry, weight.itemsize, blocking)
     at.weights, at.y = cnp.PyArray_BYTES(weight), cnp.PyArray_BYTES(packed)
-    run(prepare_chunk, &p, p.g.groups * ceil_div(p.depth, p.kc), 0, team, &at)
+    if p.along_k and not p.g.channels_last and p.g.R * p.g.S > 1:
+        run(reorder_chunk, &p, p.g.groups * ceil_div(p.g.K, p.kernels.NR), REORDERED * p.kernels.NR * weight.itemsize,
+            team, &at)
+    else:
+        run(prepare_chunk, &p, p.g.groups * ceil_div(p.depth, p.kc), 0, team, &at)
 
 
 cdef void transpose_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
