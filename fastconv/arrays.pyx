@@ -11,7 +11,7 @@ import numpy as np
 cnp.import_array()
 
 LINE = 64  # bytes of a cache line
-SMALL = 32 << 10  # bytes of an array that may begin anywhere
+SMALL = 32 << 10  # bytes of an array that may begin anywhere: a small call would feel the search for a line
 BYTE = np.dtype(np.uint8)
 cdef double small_bytes = SMALL
 

@@ -98,9 +98,10 @@ static void depthwise_rows(intptr_t rows, intptr_t columns, intptr_t taps, const
     }
 }
 
-/* 3x3 filters that move `step` pixels a time: the weights stay in registers where there are 32, and a row of x is read once for the
- * output rows that meet it, where it lies. x is what the first tap of y's first pixel meets, and `inside` counts from
- * there: rows outside of it are left out, columns are zeros. The sums run in the order of the taps, as above.
+/* 3x3 filters that move `step` pixels a time: the weights stay in registers where there are 32, and a row of x
+ * is read once for the output rows that meet it, where it lies. x is what the first tap of y's first pixel meets,
+ * and `inside` counts from there: rows outside of it are left out, columns are zeros. The sums run in the order
+ * of the taps, as above.
  *
  * quick: with steps of 1, that all columns are inside; with steps of 2, that the first vector has them all.
  * SMALL_ROWS: 7, 14, 28 and 56 rows are whole blocks, and so many sums hide the latency of an FMA. */

@@ -54,7 +54,7 @@ cdef enum:
 cdef struct Direct:
     const fc_kernels *kernels
     fc_geometry g
-    Py_ssize_t row_step                           # of x: that many rows on is g's next
+    Py_ssize_t row_step                           # rows of x from one of g's to the next
     Py_ssize_t channels, blocks_c                 # channels per block, and how many blocks
     Py_ssize_t rows, row_parts, k_parts           # output rows of a block; a chunk is a part of K of a block
     Py_ssize_t blocks, together                   # of rows, in all images and groups; of a round
