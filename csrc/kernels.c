@@ -20,6 +20,7 @@ typedef double real;
 #include "kernels/vector.c"
 #include "kernels/lower.c"
 #include "kernels/depthwise.c"
+#include "kernels/depthwise_in_place.c"
 #include "kernels/split.c"
 #include "kernels/winograd.c"
 #include "kernels/fft.c"
@@ -51,6 +52,8 @@ const fc_kernels TABLE(FC_ISA_NAME, FC_DTYPE) = {
     .depthwise = depthwise,
     .depthwise_rows = depthwise_rows,
     .depthwise_3x3 = {depthwise_3x3_step_1, depthwise_3x3_step_2},
+    .depthwise_last = {{depthwise_last_3_1, depthwise_last_3_2},
+                       {depthwise_last_5_1, depthwise_last_5_2}},
     .split = split,
     .transforms = {WINOGRAD_TABLE FFT_TABLE WINOGRAD_GRAD},
     .map = MAP_TABLE,

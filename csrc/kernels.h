@@ -116,6 +116,10 @@ typedef struct {
     void (*depthwise_3x3[2])(intptr_t rows, intptr_t columns, const void *x, intptr_t x_row,
                              const fc_window *inside, const void *w, intptr_t w_tap, const void *bias,
                              int relu, void *y);
+    void (*depthwise_last[2][2])(intptr_t rows, intptr_t columns, intptr_t channels, const void *x,
+                                 intptr_t x_row, intptr_t x_pixel, const fc_window *inside,
+                                 const void *w, intptr_t w_tap, const void *bias, int relu, void *y,
+                                 intptr_t y_row, intptr_t y_pixel);
     void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, intptr_t src_col,
                   const void *limit, intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row,
                   intptr_t dst_plane);

@@ -108,6 +108,13 @@ INLINE vec where(vec_index mask, vec a, vec b) {
     return (vec)((mask & (vec_index)a) | (~mask & (vec_index)b));
 }
 
+/* p, of which the compiler knows nothing: addresses that are counted from it stay sums of registers. Where it knows
+ * more, each address becomes a variable of the loop around, and they do not fit the registers. */
+INLINE const char *opaque(const char *p) {
+    __asm__("" : "+r"(p));
+    return p;
+}
+
 INLINE real sum_lanes(vec v) {
     real s = 0;
     for (int i = 0; i < LANES; i++) s += v[i];
@@ -122,6 +129,24 @@ INLINE vec shuffle(vec a, vec b, vec_index at) {
     return v;
 #else
     return __builtin_shuffle(a, b, at);
+#endif
+}
+
+/* The even lanes of a and b, and the odd ones. AVX2 shuffles inside of halves for less: so first the first halves of
+ * both come together, and the second ones. */
+INLINE void split_lanes(vec a, vec b, vec *even, vec *odd) {
+    const vec_index lane = lane_numbers();
+#if FC_VECTOR_BYTES == 32
+    const lane_index half = LANES / 2;
+    const vec_index low = lane + (half & (lane >= half));
+    const vec_index at =
+        lane + (lane & (half - 1)) + ((lane_index)(LANES - half) & ((lane & (half / 2)) != 0));
+    const vec first = shuffle(a, b, low), second = shuffle(a, b, low + half);
+    *even = shuffle(first, second, at);
+    *odd = shuffle(first, second, at + 1);
+#else
+    *even = shuffle(a, b, 2 * lane);
+    *odd = shuffle(a, b, 2 * lane + 1);
 #endif
 }
 

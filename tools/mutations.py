@@ -86,16 +86,30 @@ MUTATIONS = [
     ),
     Mutation(
         "depthwise 3x3 reads a row below the image",
-        "csrc/kernels/depthwise.c",
+        "csrc/kernels/depthwise_in_place.c",
         "if (h < top || h >= bottom) continue;",
         "if (h < top || h > bottom) continue;",
         "test_conv2d.py",
     ),
     Mutation(
         "depthwise 3x3 reads the pixel before a row",
-        "csrc/kernels/depthwise.c",
+        "csrc/kernels/depthwise_in_place.c",
         "lanes_between(within_lanes(inside->left - column),",
         "lanes_between(within_lanes(inside->left - 1 - column),",
+        "test_conv2d.py",
+    ),
+    Mutation(
+        "depthwise channels-last reads the column right of the image",
+        "csrc/kernels/depthwise_in_place.c",
+        "if (!quick && (s < inside->left || s >= inside->right)) continue;",
+        "if (!quick && (s < inside->left || s > inside->right)) continue;",
+        "test_conv2d.py",
+    ),
+    Mutation(
+        "depthwise channels-last takes pixels whose lowest row is outside for whole",
+        "csrc/kernels/depthwise_in_place.c",
+        "inside->bottom >= (rows - 1) * step + F &&",
+        "inside->bottom >= (rows - 1) * step + F - 1 &&",
         "test_conv2d.py",
     ),
     Mutation(

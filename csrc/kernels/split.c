@@ -9,7 +9,6 @@
  * fastconv/_loops/depthwise.pyx and direct_rows.pyx. */
 /* v[i] becomes the lanes i, i + planes, i + 2*planes ... of all of v; planes is 1, 2 or 4. */
 INLINE void deinterleave(const int planes, vec v[4]) {
-    const vec_index even = 2 * lane_numbers(), odd = even + 1;
 #pragma GCC unroll 2
     for (int round = planes / 2; round > 0; round /= 2) {
         vec from[4];
@@ -17,10 +16,8 @@ INLINE void deinterleave(const int planes, vec v[4]) {
         for (int i = 0; i < planes; i++) from[i] = v[i];
         /* Of neighbours, the even lanes go to the first half of v, the odd ones to the second. */
 #pragma GCC unroll 2
-        for (int i = 0; i < planes / 2; i++) {
-            v[i] = shuffle(from[2 * i], from[2 * i + 1], even);
-            v[i + planes / 2] = shuffle(from[2 * i], from[2 * i + 1], odd);
-        }
+        for (int i = 0; i < planes / 2; i++)
+            split_lanes(from[2 * i], from[2 * i + 1], &v[i], &v[i + planes / 2]);
     }
 }
 

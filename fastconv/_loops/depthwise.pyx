@@ -1,21 +1,23 @@
 """Depthwise convolution, one filter a channel: the "direct" row of fastconv/algorithms.py where every group has one
-channel and one filter. Vectors run over channels (csrc/kernels/depthwise.c).
+channel and one filter. Small filters read the image as it lies, depthwise_in_place.pyx; the rest is here. Vectors run
+over channels (csrc/kernels/depthwise.c).
 
 Channels-last x is read in place; other x is copied, a few rows of some channels at a time, to channels-last scratch,
 and channels-first y leaves through scratch in the same way. Taps outside the image are left out of a pixel's list, so
 there is no padding: per output row one list for the pixels that have all columns of the filter inside, and one for
 each of the few that have not.
 
-Where x and y are channels-first and pixels of a row are neighbours, vectors run along the rows instead. 3x3 filters of
-stride 1 or 2 read x in place, its border masked (14 pixels: 23 GF/s from copies, 55 in place; AVX-512 on Zen 4,
-2026-11); others read planes with zeros around (csrc/kernels/split.c).
+Where x and y are channels-first and pixels of a row are neighbours, vectors run along the rows instead, of planes with
+zeros around (csrc/kernels/split.c).
 
 A chunk is (image, block of output rows, block of channels), cut by shape alone."""
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
+from fastconv._loops import depthwise_in_place
+
 from fastconv._loops.cut cimport balanced, ceil_div, least, take_strides
-from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_window, kernels_for
+from fastconv._loops.kernels cimport fc_geometry, fc_kernels, kernels_for
 from fastconv._loops.team cimport Operands, compile
 
 cnp.import_array()
@@ -70,7 +72,6 @@ cdef void set_up(Depthwise *p, bytes geometry, Py_ssize_t itemsize, bint in_plac
 cdef struct Rows:
     const fc_kernels *kernels
     fc_geometry g
-    bint in_place                                                 # nothing is copied, and what is said of copies void
     Py_ssize_t rows, row_parts, channels, channel_parts, batch    # of a chunk; channels copied at a time
     Py_ssize_t rows_in, row, plane, channel                       # bytes of a row, of a plane, of a channel's planes
     intptr_t x_strides[4]                                         # of (n, c, h, w)
@@ -84,15 +85,6 @@ cdef bint set_up_rows(Rows *p, bytes geometry, Py_ssize_t itemsize):
     p.kernels = kernels_for(itemsize)
     p.g = (<const fc_geometry *><const char *>geometry)[0]
     C, reach = p.g.groups, (p.g.R - 1) * p.g.dilation_h + 1
-    p.in_place = (p.g.R == 3 and p.g.S == 3 and p.g.dilation_h == 1 and p.g.dilation_w == 1
-                  and p.g.stride_h == p.g.stride_w and p.g.stride_h <= 2)
-    if p.in_place:
-        p.rows = balanced(p.g.P, ceil_div(p.g.P, ceil_div(LEAST_ROW_CHUNKS, max(1, p.g.N * C))))
-        p.row_parts = ceil_div(p.g.P, p.rows)
-        p.channels = balanced(C, ceil_div(C, ceil_div(LEAST_ROW_CHUNKS, max(1, p.g.N * p.row_parts))))
-        p.channel_parts = ceil_div(C, p.channels)
-        p.batch = p.channel = 0
-        return True
     p.row = (p.g.Q + ((p.g.S - 1) * p.g.dilation_w) // p.g.stride_w) * itemsize
     if reach > ROWS_BYTES or p.g.stride_w * p.g.stride_h > ROWS_BYTES or (
             reach * p.row * p.g.stride_w > ROWS_BYTES):
@@ -239,34 +231,18 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
     # end: for c, for i
 
 
-cdef void in_place_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    cdef const Rows *p = <const Rows *>problem
-    cdef Py_ssize_t size = p.kernels.itemsize, C = p.g.groups, step = p.g.stride_h, c
-    cdef Py_ssize_t c0 = index % p.channel_parts * p.channels, c1 = least(c0 + p.channels, C)
-    cdef Py_ssize_t p0 = index // p.channel_parts % p.row_parts * p.rows, rows = least(p.rows, p.g.P - p0)
-    cdef Py_ssize_t image = index // p.channel_parts // p.row_parts, h0 = p0 * step - p.g.pad_top
-    cdef const char *x = at.x + image * p.x_strides[0] + h0 * p.x_strides[2] - p.g.pad_left * size
-    cdef char *y = at.y + (image * C * p.g.P + p0) * p.g.Q * size
-    cdef fc_window inside
-    inside.top, inside.bottom, inside.left, inside.right = -h0, p.g.H - h0, p.g.pad_left, p.g.pad_left + p.g.W
-    for c in range(c0, c1):
-        p.kernels.depthwise_3x3[step - 1](rows, p.g.Q, x + c * p.x_strides[1], p.x_strides[2], &inside,
-                                          at.weights + c * size, C * size,
-                                          NULL if at.bias == NULL else at.bias + c * size, p.relu,
-                                          y + c * p.g.P * p.g.Q * size)
-
-
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
     """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
     cdef Depthwise p
     cdef Rows q
     cdef bint channels_last = (<const fc_geometry *><const char *>geometry).channels_last
     cdef Py_ssize_t i
+    made = depthwise_in_place.compiled(geometry, itemsize, strides, relu)
+    if made is not None:
+        return made
     if not channels_last and strides[3] == itemsize and set_up_rows(&q, geometry, itemsize):
         take_strides(strides, channels_last, q.x_strides)
         q.relu = relu
-        if q.in_place:
-            return compile(&q, sizeof(q), in_place_chunk, q.g.N * q.row_parts * q.channel_parts, 0)
         q.x_bytes = itemsize
         for i, last in enumerate((q.g.N - 1, q.g.groups - 1, q.g.H - 1, q.g.W - 1)):
             q.x_bytes += max(0, last * q.x_strides[i])

@@ -1,4 +1,4 @@
-/* csrc/kernels/depthwise.c: blocks with vectors over channels, and rows of planes with vectors along them, at every
+/* csrc/kernels/depthwise.c, depthwise_in_place.c: blocks with vectors over channels, and rows of planes with vectors along them, at every
  * rest of their blocks. */
 #include "driver.h"
 
@@ -83,6 +83,37 @@ static void try_3x3(idx step, idx H, idx W, idx top, idx left, idx rows, idx col
     same(y, expected, rows * columns, 0);
 }
 
+/* Images with gaps between pixels and rows, in x and in y, as try_3x3 otherwise. */
+static void try_last(idx F, idx step, idx H, idx W, idx pad, idx channels, int biased, int relu) {
+    const idx rows = (H + 2 * pad - F) / step + 1, columns = (W + 2 * pad - F) / step + 1;
+    const idx x_pixel = channels + 1, x_row = W * x_pixel + 2, w_tap = channels + 2;
+    const idx y_pixel = channels + 3, y_row = columns * y_pixel + 1;
+    const idx y_items = (rows - 1) * y_row + (columns - 1) * y_pixel + channels;
+    begin("depthwise_last: %ldx%ld, step=%ld of %ldx%ldx%ld, padding %ld, bias=%d relu=%d", (long)F,
+          (long)F, (long)step, (long)H, (long)W, (long)channels, (long)pad, biased, relu);
+    const char *x = numbers((H - 1) * x_row + (W - 1) * x_pixel + channels),
+               *w = numbers((F * F - 1) * w_tap + channels);
+    const char *bias = biased ? numbers(channels) : NULL;
+    const fc_window inside = {pad, pad + H, pad, pad + W};
+    char *y = poisoned(y_items);
+    double *expected = untouched(y_items);
+    for (idx i = 0; i < rows; i++)
+        for (idx j = 0; j < columns; j++)
+            for (idx c = 0; c < channels; c++) {
+                double sum = bias ? get(bias, c) : 0;
+                for (idx t = 0; t < F * F; t++) {
+                    const idx h = i * step + t / F - pad, v = j * step + t % F - pad;
+                    if (h >= 0 && h < H && v >= 0 && v < W)
+                        sum += get(x, h * x_row + v * x_pixel + c) * get(w, t * w_tap + c);
+                }
+                expected[i * y_row + j * y_pixel + c] = relu ? rectified(sum) : sum;
+            }
+    TRY(depthwise_last[F == 5][step - 1])(rows, columns, channels, x - bytes(pad * (x_row + x_pixel)),
+                                          bytes(x_row), bytes(x_pixel), &inside, w, bytes(w_tap), bias,
+                                          relu, y, bytes(y_row), bytes(y_pixel));
+    same(y, expected, y_items, 0);
+}
+
 void drive_depthwise(void) {
     const idx lanes = kernels->lanes;
     for (int way = 0; way < 4; way++) {
@@ -106,5 +137,13 @@ void drive_depthwise(void) {
                             try_3x3(step, H, W, pad, pad, rows, (W + 2 * pad - 3) / step + 1, way % 2,
                                     way / 2);
                     }
+        EACH (F, 3, 5)
+            EACH (step, 1, 2)
+                EACH (H, 1, 2, 5, 7, 14)
+                    EACH (W, 1, 3, 8)
+                        EACH (pad, 0, 1, 2, 5)
+                            EACH (channels, 1, lanes - 1, lanes, 2 * lanes + 3)
+                                if (H + 2 * pad >= F && W + 2 * pad >= F)
+                                    try_last(F, step, H, W, pad, channels, way % 2, way / 2);
     }
 }
