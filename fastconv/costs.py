@@ -40,9 +40,12 @@ GRAD_SPEED, GRAD_NS = 0.8, 0.55
 # "fft": the transforms; the products' share of the nominal speed; transformed weights, which are read once a round,
 # and what preparing them costs, in transforms. Fitted to 15 layers, 5x5 to 31x31, AVX2 on Zen 3, 2026-11. Transformed
 # tiles leave the caches where as many of them as a register tile has rows are more than a round (transformed.pyx).
-TRANSFORM_GFLOPS, SPECTRA_SPEED, SPECTRA_GBYTES, PREPARED_SPECTRA = 35.0, 0.75, 20.0, 2.5
+# THERE_AND_BACK: what transforms that never leave the caches cost of others (depthwise, 3x3 to 9x9 in place: 0.5 to 0.7).
+TRANSFORM_GFLOPS, SPECTRA_SPEED, SPECTRA_GBYTES, PREPARED_SPECTRA, THERE_AND_BACK = 35.0, 0.75, 20.0, 2.5, 0.6
 SPILLED_GBYTES, ROUND_BYTES = 5.0, 4 << 20
-DEPTHWISE_SPEED = 0.25  # "direct" depthwise, share of the nominal speed: every FMA loads its pixel, or copies it first
+# "direct" depthwise, share of the nominal speed: every FMA loads its pixel or its weight, and by a list of taps it waits
+# for the addresses as well. Fitted to 3x3 to 9x9 at 14 to 112 pixels, AVX2 on Zen 3, 2026-11.
+DEPTHWISE_SPEED, DEPTHWISE_LISTS_SPEED = 0.4, 0.3
 SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
 
 
@@ -89,7 +92,8 @@ def _transposing(shape, itemsize):
 
 def direct_cost(shape, itemsize):
     if shape.depthwise:  # vectors run over the groups, or along the rows
-        return _product_seconds(shape, itemsize, 1) / DEPTHWISE_SPEED + _transposing(shape, itemsize)
+        listed = shape.layout == "NHWC" and max(shape.R, shape.S) > 5
+        return _product_seconds(shape, itemsize, 1) / (DEPTHWISE_LISTS_SPEED if listed else DEPTHWISE_SPEED)
     nest, MR = direct_nest(shape), tile_sizes(itemsize)[0]
     copied = nest.copied_bytes(shape.packed, itemsize)
     if nest is _direct_rows:
@@ -192,8 +196,8 @@ def _fft_depthwise_costs(shape, tile):
     if max(shape.R, shape.S) > tile:
         return math.inf, math.inf, None
     nest, lanes = FFT_DEPTHWISE[tile], tile_sizes(4)[2]
-    copied = 4 * tile**2 / (TRANSPOSED_GBYTES * 1e9)
-    seconds = lanes * nest.vectors(shape.packed, 4) * (2 * _fft_seconds(tile) + copied)
+    copied = 0 if nest.in_place(shape.packed, 4) else 4 * tile**2 / (TRANSPOSED_GBYTES * 1e9)
+    seconds = lanes * nest.vectors(shape.packed, 4) * (THERE_AND_BACK * 2 * _fft_seconds(tile) + copied)
     return seconds, PREPARED_SPECTRA * shape.K * _fft_seconds(tile), nest
 
 

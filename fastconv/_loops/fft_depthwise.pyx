@@ -7,8 +7,8 @@ A lane of a vector is a tile of one channel. Neighbouring lanes are, whatever fi
                and written in place
     tiles      neighbouring tiles (counted through all images) of one channel; the lanes share a filter
 
-Otherwise x is gathered: for each row of the tile a line of each lane, zeros where there is no image, and the lines are
-transposed to [pixel][lane]; y leaves the same way. A chunk is one vector of lanes."""
+Otherwise x is transposed to a tile [pixel][lane], a row at a time, and y out of one: channels straight from the image,
+tiles from a line of each lane that has zeros where there is no image. A chunk is one vector of lanes."""
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
@@ -74,14 +74,6 @@ cdef inline Py_ssize_t spectrum_bytes(const Depthwise *p) noexcept nogil:
     return p.transform.frequencies * 2 * p.kernels.itemsize
 
 
-cdef inline Lanes at_lane(const Depthwise *p, Lanes first, Py_ssize_t lane) noexcept nogil:
-    if p.lanes_are_tiles:
-        first.tile += lane
-    else:
-        first.channel += lane
-    return first
-
-
 cdef inline Py_ssize_t first_row(const Depthwise *p, Py_ssize_t tile) noexcept nogil:
     """Of y; so are the pixels of first_pixel."""
     return tile // p.tiles_w % p.tiles_h * p.rows
@@ -95,24 +87,24 @@ cdef inline Py_ssize_t image_of(const Depthwise *p, Py_ssize_t tile) noexcept no
     return tile // p.tiles_w // p.tiles_h
 
 
-cdef void gather(const Depthwise *p, const char *x, Lanes first, char *lines, char *to) noexcept nogil:
-    """The tiles of x of these lanes as [row][pixel][lane]; lanes beyond `first.lanes` are zero."""
+cdef void gather_tiles(const Depthwise *p, const char *x, Lanes first, char *lines, char *to) noexcept nogil:
+    """Tiles of one channel as [row][pixel][lane]; lanes beyond `first.lanes` are zero."""
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t T = p.transform.tile_h, size = kernels.itemsize, row, lane, h, w, left, inside
     cdef const char *src
     cdef char *line
-    cdef Lanes here
+    x += first.channel * p.x_strides[1]
     for row in range(T):
         for lane in range(kernels.lanes):
-            here, line = at_lane(p, first, lane), lines + lane * p.line_bytes
-            h = first_row(p, here.tile) - p.g.pad_top + row
-            w = first_pixel(p, here.tile) - p.g.pad_left
+            line = lines + lane * p.line_bytes
+            h = first_row(p, first.tile + lane) - p.g.pad_top + row
+            w = first_pixel(p, first.tile + lane) - p.g.pad_left
             left = least(max(-w, 0), T)
             inside = max(0, least(T, p.g.W - w) - left)
             if lane >= first.lanes or h < 0 or h >= p.g.H or inside == 0:
                 kernels.scale(T, 0, line)
                 continue
-            src = (x + image_of(p, here.tile) * p.x_strides[0] + here.channel * p.x_strides[1] + h * p.x_strides[2]
+            src = (x + image_of(p, first.tile + lane) * p.x_strides[0] + h * p.x_strides[2]
                    + (w + left) * p.x_strides[3])
             kernels.scale(left, 0, line)
             kernels.pack(1, inside, src, 0, p.x_strides[3], line + left * size, 0, inside, 0)
@@ -121,24 +113,21 @@ cdef void gather(const Depthwise *p, const char *x, Lanes first, char *lines, ch
                      kernels.lanes * size, kernels.lanes, 0)
 
 
-cdef void leave(const Depthwise *p, char *y, Lanes first, const char *tile, char *lines) noexcept nogil:
-    """y of these lanes from [row][pixel][lane], rows of `cols` pixels."""
+cdef void scatter_tiles(const Depthwise *p, char *y, Lanes first, const char *tile, char *lines) noexcept nogil:
+    """y of these tiles from [row][pixel][lane], rows of `cols` pixels."""
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t size = kernels.itemsize, row, lane, p0, q0, cols
     cdef Py_ssize_t y_pixel = size * (p.g.groups if p.g.channels_last else 1), y_row = p.g.Q * y_pixel
-    cdef Py_ssize_t y_channel = size if p.g.channels_last else p.g.P * y_row
     cdef char *to
-    cdef Lanes here
+    y += first.channel * (size if p.g.channels_last else p.g.P * y_row)
     for row in range(least(p.rows, p.g.P)):
         kernels.pack(kernels.lanes, p.cols, tile + row * p.cols * kernels.lanes * size, size, kernels.lanes * size,
                      lines, p.line_bytes, p.cols, 0)
         for lane in range(first.lanes):
-            here = at_lane(p, first, lane)
-            p0, q0 = first_row(p, here.tile) + row, first_pixel(p, here.tile)
+            p0, q0 = first_row(p, first.tile + lane) + row, first_pixel(p, first.tile + lane)
             if p0 < p.g.P:
                 cols = least(p.cols, p.g.Q - q0)
-                to = (y + image_of(p, here.tile) * p.g.P * p.g.groups * p.g.Q * size + here.channel * y_channel
-                      + p0 * y_row + q0 * y_pixel)
+                to = y + image_of(p, first.tile + lane) * p.g.P * p.g.groups * p.g.Q * size + p0 * y_row + q0 * y_pixel
                 if y_pixel == size:
                     kernels.pack(1, cols, lines + lane * p.line_bytes, 0, size, to, 0, cols, 0)
                 else:
@@ -150,10 +139,11 @@ cdef void filter_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t T = p.transform.tile_h, size = kernels.itemsize, lanes = kernels.lanes, C = p.g.groups
     cdef Py_ssize_t x_row = T * lanes * size, x_pixel = lanes * size, y_row = p.cols * x_pixel, y_pixel = x_pixel
-    cdef Py_ssize_t rows = least(p.rows, p.g.P), cols = least(p.cols, p.g.Q), h, w
+    cdef Py_ssize_t rows = least(p.rows, p.g.P), cols = least(p.cols, p.g.Q), h, w, row
     cdef char *lines = scratch + p.transform.scratch_bytes
     cdef char *tile = lines + lanes * p.line_bytes    # of x, and then of y
     cdef const char *x = tile
+    cdef const char *image
     cdef char *y = tile
     cdef Lanes first
     cdef fc_window inside
@@ -166,14 +156,21 @@ cdef void filter_chunk(const void *problem, const Operands *at, Py_ssize_t index
         first.lanes = least(lanes, C - first.channel)
         rows = least(rows, p.g.P - first_row(p, first.tile))
         cols = least(cols, p.g.Q - first_pixel(p, first.tile))
-    if p.in_place:
+    if p.lanes_are_tiles:
+        gather_tiles(p, at.x, first, lines, tile)
+    else:
         h, w = first_row(p, first.tile) - p.g.pad_top, first_pixel(p, first.tile) - p.g.pad_left
         inside.top, inside.bottom = max(0, -h), least(T, p.g.H - h)
         inside.left, inside.right = max(0, -w), least(T, p.g.W - w)
-        x_row, x_pixel = p.x_strides[2], p.x_strides[3]
-        x = at.x + image_of(p, first.tile) * p.x_strides[0] + first.channel * size + h * x_row + w * x_pixel
-    else:
-        gather(p, at.x, first, lines, tile)
+        image = (at.x + image_of(p, first.tile) * p.x_strides[0] + first.channel * p.x_strides[1]
+                 + h * p.x_strides[2] + w * p.x_strides[3])
+        if p.in_place:
+            x, x_row, x_pixel = image, p.x_strides[2], p.x_strides[3]
+        else:
+            for row in range(inside.top, inside.bottom):
+                kernels.pack(max(0, inside.right - inside.left), first.lanes,
+                             image + row * p.x_strides[2] + inside.left * p.x_strides[3], p.x_strides[3],
+                             p.x_strides[1], tile + row * x_row + inside.left * x_pixel, x_pixel, lanes, 0)
     if p.channels_last_y:
         y_pixel = C * size
         y_row = p.g.Q * y_pixel
@@ -183,8 +180,13 @@ cdef void filter_chunk(const void *problem, const Operands *at, Py_ssize_t index
                        at.weights + first.channel * spectrum_bytes(p), p.lanes_are_tiles,
                        NULL if at.bias == NULL else at.bias + first.channel * size, p.relu, rows, cols, y, y_row,
                        y_pixel, scratch)
-    if not p.channels_last_y:
-        leave(p, at.y, first, tile, lines)
+    if p.lanes_are_tiles:
+        scatter_tiles(p, at.y, first, tile, lines)
+    elif not p.channels_last_y:
+        for row in range(rows):
+            kernels.pack(first.lanes, cols, tile + row * y_row, size, y_pixel, at.y + (
+                ((image_of(p, first.tile) * C + first.channel) * p.g.P + first_row(p, first.tile) + row) * p.g.Q
+                + first_pixel(p, first.tile)) * size, p.g.P * p.g.Q * size, cols, 0)
 
 
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -213,6 +215,12 @@ cdef class FftDepthwise:
         cdef Depthwise p
         set_up(&p, self.transform, geometry, itemsize, True)
         return p.vectors * (p.g.groups if p.lanes_are_tiles else p.tiles)
+
+    def in_place(self, bytes geometry, Py_ssize_t itemsize):
+        """Whether x, a C-contiguous array of the layout, and y are read and written without a copy."""
+        cdef Depthwise p
+        set_up(&p, self.transform, geometry, itemsize, (<const fc_geometry *><const char *>geometry).channels_last)
+        return p.tile_bytes == 0
 
     def prepared_bytes(self, bytes geometry, Py_ssize_t itemsize, blocking):
         """Bytes of the spectra of the filters, whole vectors of them."""
