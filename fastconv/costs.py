@@ -196,8 +196,8 @@ def _fft_depthwise_costs(shape, tile):
     if max(shape.R, shape.S) > tile:
         return math.inf, math.inf, None
     nest, lanes = FFT_DEPTHWISE[tile], tile_sizes(4)[2]
-    copied = 0 if nest.in_place(shape.packed, 4) else 4 * tile**2 / (TRANSPOSED_GBYTES * 1e9)
-    seconds = lanes * nest.vectors(shape.packed, 4) * (THERE_AND_BACK * 2 * _fft_seconds(tile) + copied)
+    transforms = THERE_AND_BACK * 2 * lanes * nest.vectors(shape.packed, 4) * _fft_seconds(tile)
+    seconds = transforms + nest.copied_bytes(shape.packed, 4) / (TRANSPOSED_GBYTES * 1e9)
     return seconds, PREPARED_SPECTRA * shape.K * _fft_seconds(tile), nest
 
 

@@ -7,8 +7,7 @@ A lane of a vector is a tile of one channel. Neighbouring lanes are, whatever fi
                and written in place
     tiles      neighbouring tiles (counted through all images) of one channel; the lanes share a filter
 
-Otherwise x is transposed to a tile [pixel][lane], a row at a time, and y out of one: channels straight from the image,
-tiles from a line of each lane that has zeros where there is no image. A chunk is one vector of lanes."""
+Otherwise x is transposed to a tile [pixel][lane], a row at a time, and y out of one. A chunk is one vector of lanes."""
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
@@ -28,9 +27,6 @@ from fastconv._loops.team cimport Operands, compile, run
 
 cnp.import_array()
 
-cdef enum:
-    LINE = 64                                     # lines are that much apart from a power of two
-
 cdef struct Depthwise:
     const fc_kernels *kernels
     const fc_transform *transform
@@ -38,7 +34,7 @@ cdef struct Depthwise:
     Py_ssize_t rows, cols                         # of y in a tile
     Py_ssize_t tiles_h, tiles_w, tiles            # of an image, of all images
     Py_ssize_t vectors                            # of channels for each tile, or of tiles for each channel
-    Py_ssize_t line_bytes, tile_bytes             # scratch
+    Py_ssize_t tile_bytes                         # scratch
     bint lanes_are_tiles, in_place, channels_last_y, relu
     intptr_t x_strides[4]                         # of (n, c, h, w)
 
@@ -61,12 +57,11 @@ cdef void set_up(Depthwise *p, int transform, bytes geometry, Py_ssize_t itemsiz
     p.vectors = ceil_div(p.tiles if p.lanes_are_tiles else p.g.groups, lanes)
     p.in_place = channels_last_x and not p.lanes_are_tiles
     p.channels_last_y = p.g.channels_last and not p.lanes_are_tiles
-    p.line_bytes = T * itemsize + LINE
     p.tile_bytes = 0 if p.in_place and p.channels_last_y else T * T * lanes * itemsize
 
 
 cdef inline Py_ssize_t scratch_bytes(const Depthwise *p) noexcept nogil:
-    return p.transform.scratch_bytes + p.kernels.lanes * p.line_bytes + p.tile_bytes
+    return p.transform.scratch_bytes + p.tile_bytes
 
 
 cdef inline Py_ssize_t spectrum_bytes(const Depthwise *p) noexcept nogil:
@@ -87,51 +82,47 @@ cdef inline Py_ssize_t image_of(const Depthwise *p, Py_ssize_t tile) noexcept no
     return tile // p.tiles_w // p.tiles_h
 
 
-cdef void gather_tiles(const Depthwise *p, const char *x, Lanes first, char *lines, char *to) noexcept nogil:
-    """Tiles of one channel as [row][pixel][lane]; lanes beyond `first.lanes` are zero."""
-    cdef const fc_kernels *kernels = p.kernels
-    cdef Py_ssize_t T = p.transform.tile_h, size = kernels.itemsize, row, lane, h, w, left, inside
-    cdef const char *src
-    cdef char *line
-    x += first.channel * p.x_strides[1]
-    for row in range(T):
-        for lane in range(kernels.lanes):
-            line = lines + lane * p.line_bytes
-            h = first_row(p, first.tile + lane) - p.g.pad_top + row
-            w = first_pixel(p, first.tile + lane) - p.g.pad_left
-            left = least(max(-w, 0), T)
-            inside = max(0, least(T, p.g.W - w) - left)
-            if lane >= first.lanes or h < 0 or h >= p.g.H or inside == 0:
-                kernels.scale(T, 0, line)
-                continue
-            src = (x + image_of(p, first.tile + lane) * p.x_strides[0] + h * p.x_strides[2]
-                   + (w + left) * p.x_strides[3])
-            kernels.scale(left, 0, line)
-            kernels.pack(1, inside, src, 0, p.x_strides[3], line + left * size, 0, inside, 0)
-            kernels.scale(T - left - inside, 0, line + (left + inside) * size)
-        kernels.pack(T, kernels.lanes, lines, size, p.line_bytes, to + row * T * kernels.lanes * size,
-                     kernels.lanes * size, kernels.lanes, 0)
+cdef void gather_tiles(const Depthwise *p, const char *x, Lanes first, char *to) noexcept nogil:
+    """Tiles of one channel as [row][pixel][lane], neighbours that are all image at once; zeros where there is none."""
+    cdef Py_ssize_t T = p.transform.tile_h, size = p.kernels.itemsize, lanes = p.kernels.lanes, pixel = p.x_strides[3]
+    cdef Py_ssize_t lane = 0, tile, together, h, w, left, right, row
+    cdef const char *image
+    p.kernels.scale(T * T * lanes, 0, to)
+    while lane < first.lanes:
+        tile = first.tile + lane
+        h, w = first_row(p, tile) - p.g.pad_top, first_pixel(p, tile) - p.g.pad_left
+        left, right, together = max(-w, 0), least(T, p.g.W - w), 1
+        if left == 0 and right == T:
+            together = least(least(first.lanes - lane, p.tiles_w - tile % p.tiles_w), (p.g.W - T - w) // p.cols + 1)
+        image = (x + image_of(p, tile) * p.x_strides[0] + first.channel * p.x_strides[1] + h * p.x_strides[2]
+                 + (w + left) * pixel)
+        for row in range(max(0, -h), least(T, p.g.H - h)):
+            p.kernels.pack(max(0, right - left), together, image + row * p.x_strides[2], pixel, p.cols * pixel,
+                           to + ((row * T + left) * lanes + lane) * size, lanes * size, together, 0)
+        lane += together
 
 
-cdef void scatter_tiles(const Depthwise *p, char *y, Lanes first, const char *tile, char *lines) noexcept nogil:
+cdef void scatter_tiles(const Depthwise *p, char *y, Lanes first, const char *tiles) noexcept nogil:
     """y of these tiles from [row][pixel][lane], rows of `cols` pixels."""
-    cdef const fc_kernels *kernels = p.kernels
-    cdef Py_ssize_t size = kernels.itemsize, row, lane, p0, q0, cols
+    cdef Py_ssize_t size = p.kernels.itemsize, lanes = p.kernels.lanes, lane = 0, tile, together, p0, q0, cols, row
     cdef Py_ssize_t y_pixel = size * (p.g.groups if p.g.channels_last else 1), y_row = p.g.Q * y_pixel
+    cdef const char *src
     cdef char *to
     y += first.channel * (size if p.g.channels_last else p.g.P * y_row)
-    for row in range(least(p.rows, p.g.P)):
-        kernels.pack(kernels.lanes, p.cols, tile + row * p.cols * kernels.lanes * size, size, kernels.lanes * size,
-                     lines, p.line_bytes, p.cols, 0)
-        for lane in range(first.lanes):
-            p0, q0 = first_row(p, first.tile + lane) + row, first_pixel(p, first.tile + lane)
-            if p0 < p.g.P:
-                cols = least(p.cols, p.g.Q - q0)
-                to = y + image_of(p, first.tile + lane) * p.g.P * p.g.groups * p.g.Q * size + p0 * y_row + q0 * y_pixel
-                if y_pixel == size:
-                    kernels.pack(1, cols, lines + lane * p.line_bytes, 0, size, to, 0, cols, 0)
-                else:
-                    kernels.pack(cols, 1, lines + lane * p.line_bytes, size, 0, to, y_pixel, 1, 0)
+    while lane < first.lanes:
+        tile = first.tile + lane
+        p0, q0, together = first_row(p, tile), first_pixel(p, tile), 1
+        cols = least(p.cols, p.g.Q - q0)
+        if y_pixel == size and cols == p.cols:
+            together = least(least(first.lanes - lane, p.tiles_w - tile % p.tiles_w), (p.g.Q - q0) // cols)
+        to = y + image_of(p, tile) * p.g.P * p.g.groups * p.g.Q * size + p0 * y_row + q0 * y_pixel
+        for row in range(least(p.rows, p.g.P - p0)):
+            src = tiles + (row * p.cols * lanes + lane) * size
+            if y_pixel == size:
+                p.kernels.pack(together, cols, src, size, lanes * size, to + row * y_row, cols * size, cols, 0)
+            else:
+                p.kernels.pack(cols, 1, src, lanes * size, 0, to + row * y_row, y_pixel, 1, 0)
+        lane += together
 
 
 cdef void filter_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -140,8 +131,7 @@ cdef void filter_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef Py_ssize_t T = p.transform.tile_h, size = kernels.itemsize, lanes = kernels.lanes, C = p.g.groups
     cdef Py_ssize_t x_row = T * lanes * size, x_pixel = lanes * size, y_row = p.cols * x_pixel, y_pixel = x_pixel
     cdef Py_ssize_t rows = least(p.rows, p.g.P), cols = least(p.cols, p.g.Q), h, w, row
-    cdef char *lines = scratch + p.transform.scratch_bytes
-    cdef char *tile = lines + lanes * p.line_bytes    # of x, and then of y
+    cdef char *tile = scratch + p.transform.scratch_bytes    # of x, and then of y
     cdef const char *x = tile
     cdef const char *image
     cdef char *y = tile
@@ -157,7 +147,7 @@ cdef void filter_chunk(const void *problem, const Operands *at, Py_ssize_t index
         rows = least(rows, p.g.P - first_row(p, first.tile))
         cols = least(cols, p.g.Q - first_pixel(p, first.tile))
     if p.lanes_are_tiles:
-        gather_tiles(p, at.x, first, lines, tile)
+        gather_tiles(p, at.x, first, tile)
     else:
         h, w = first_row(p, first.tile) - p.g.pad_top, first_pixel(p, first.tile) - p.g.pad_left
         inside.top, inside.bottom = max(0, -h), least(T, p.g.H - h)
@@ -181,7 +171,7 @@ cdef void filter_chunk(const void *problem, const Operands *at, Py_ssize_t index
                        NULL if at.bias == NULL else at.bias + first.channel * size, p.relu, rows, cols, y, y_row,
                        y_pixel, scratch)
     if p.lanes_are_tiles:
-        scatter_tiles(p, at.y, first, tile, lines)
+        scatter_tiles(p, at.y, first, tile)
     elif not p.channels_last_y:
         for row in range(rows):
             kernels.pack(first.lanes, cols, tile + row * y_row, size, y_pixel, at.y + (
@@ -216,11 +206,11 @@ cdef class FftDepthwise:
         set_up(&p, self.transform, geometry, itemsize, True)
         return p.vectors * (p.g.groups if p.lanes_are_tiles else p.tiles)
 
-    def in_place(self, bytes geometry, Py_ssize_t itemsize):
-        """Whether x, a C-contiguous array of the layout, and y are read and written without a copy."""
+    def copied_bytes(self, bytes geometry, Py_ssize_t itemsize):
+        """Bytes of x that are copied to tiles, x being a C-contiguous array of the layout; tiles are zeroed before."""
         cdef Depthwise p
         set_up(&p, self.transform, geometry, itemsize, (<const fc_geometry *><const char *>geometry).channels_last)
-        return p.tile_bytes == 0
+        return (2 * p.g.groups if p.lanes_are_tiles else p.tiles) * p.vectors * p.tile_bytes
 
     def prepared_bytes(self, bytes geometry, Py_ssize_t itemsize, blocking):
         """Bytes of the spectra of the filters, whole vectors of them."""
