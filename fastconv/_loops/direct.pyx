@@ -13,7 +13,7 @@ rows of x, so the sum over taps and channels runs in registers and y is written 
       for cb in C by CB       CB * R * S is at most 1024: as KC in gemm.pyx
         for jr in K by NR     a strip of weights [tap][c][NR] stays in L2 while the rows pass it
           for p in the block
-            for q by MR       the tile
+            for q by MR       the tile; through all rows at once where 1x1 filters read x in place
 
 Where all weights stay in L2 the loop over strips is the innermost, so that y is written from one end to the other.
 
@@ -59,6 +59,7 @@ cdef struct Direct:
     Py_ssize_t rows, row_parts, k_parts           # output rows of a block; a chunk is a part of K of a block
     Py_ssize_t blocks, together                   # of rows, in all images and groups; of a round
     bint in_place, joined, transposed             # x as it lies; taps of a row as one run; y is channels-first
+    bint flat                                     # pixels follow one another from row to row, as those of y do
     bint by_pixels                                # all filters of a tile's pixels follow one another
     bint shared                                   # rows of x are copied once for all parts of K
     Py_ssize_t pitch, row_pitch, copied           # bytes between pixels, between rows; bytes of the rows
@@ -100,7 +101,8 @@ cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
     p.copied = input_rows(&p.g, p.rows) * p.row_pitch
     p.blocks = p.g.N * p.g.groups * p.row_parts
     p.by_pixels = p.blocks_c == 1 and group_bytes(p) // p.k_parts <= BY_PIXELS
-    p.in_place, p.shared = False, p.k_parts > 1
+    p.in_place = p.flat = False
+    p.shared = p.k_parts > 1
     p.together = balanced(p.blocks, max(1, SHARED_BYTES // p.copied))
 
 
@@ -117,6 +119,7 @@ cdef void place(Direct *p) noexcept:
         return
     p.in_place, p.pitch, p.row_pitch, p.copied = True, p.x_strides[3], p.x_strides[2], 0
     p.shared = False
+    p.flat = p.g.R == 1 and p.g.S == 1 and p.g.stride_h * p.row_pitch == p.g.Q * p.g.stride_w * p.pitch
 
 
 cdef Py_ssize_t group_bytes(const Direct *p) noexcept nogil:
@@ -217,15 +220,19 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef Py_ssize_t p0 = block % p.row_parts * p.rows, rows = least(p.rows, p.g.P - p0)
     cdef Py_ssize_t j0 = span_start(p.g.K, p.k_parts, NR, part)
     cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, part + 1) - j0
-    cdef Py_ssize_t channel = group * p.g.K + j0, y_row, c_row, tiles = ceil_div(p.g.Q, kernels.MR)
-    cdef Py_ssize_t cb, channels, jr, cols, row, q, i, m, taps, depth, strip_bytes, tap, done
-    cdef Py_ssize_t sharing = fetchers(rows * tiles), outer, step = n if p.by_pixels else NR
+    cdef Py_ssize_t channel = group * p.g.K + j0, y_row, c_row
+    cdef Py_ssize_t lines = 1 if p.flat else rows, width = rows * p.g.Q if p.flat else p.g.Q    # of pixels, for tiles
+    cdef Py_ssize_t tiles = ceil_div(width, kernels.MR), height = width // tiles, higher = width % tiles
+    cdef Py_ssize_t cb, channels, jr, cols, line, q, i, m, taps, depth, strip_bytes, tap, done
+    cdef Py_ssize_t sharing = fetchers(lines * tiles), share, outer, step = n if p.by_pixels else NR
+    cdef Py_ssize_t a_row = p.g.stride_w * p.pitch, ahead_row = NR * size // sharing
     cdef intptr_t *offsets = <intptr_t *>scratch
     cdef char *own = scratch + R * S * sizeof(intptr_t) + LINE
     cdef const char *x
     cdef const char *a
     cdef const char *strip
     cdef const char *weights
+    cdef const char *ahead
     cdef char *y
     cdef char *c
     cdef fc_store store
@@ -250,34 +257,36 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
     else:
         c_row = p.g.groups * p.g.K * size
         y = at.y + (image * p.g.P + p0) * p.g.Q * c_row + channel * size
-    y_row = p.g.Q * c_row
+    y_row = width * c_row
     for cb from 0 <= cb < p.g.C by p.channels:
         channels = least(p.channels, p.g.C - cb)
         strip_bytes = R * S * channels * NR * size
+        share = strip_bytes // sharing
         store.beta = 0 if cb == 0 else 1
         store.relu = p.relu and cb + channels == p.g.C
         strip = (at.weights + group * group_bytes(p) + cb * R * S * ceil_div(p.g.K, NR) * NR * size
                  + j0 // NR * strip_bytes)
         for outer from 0 <= outer < n by step:
             done = 0
-            for row in range(rows):
-                a = x + row * p.g.stride_h * p.row_pitch + cb * size
+            for line in range(lines):
+                a = x + line * p.g.stride_h * p.row_pitch + cb * size
                 q = 0
                 for i in range(tiles):
-                    m = p.g.Q // tiles + (i < p.g.Q % tiles)
-                    c = y + row * y_row + q * c_row
+                    m = height + (i < higher)
+                    c = y + line * y_row + q * c_row
+                    weights = strip + outer // NR * strip_bytes
+                    ahead = weights + strip_bytes + done % sharing * share
                     for jr from outer <= jr < least(outer + step, n) by NR:
                         cols = least(NR, n - jr)
-                        weights = strip + jr // NR * strip_bytes
                         store.col_bias = at.bias + (channel + jr) * size if at.bias != NULL and cb == 0 else NULL
-                        kernels.tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
-                            taps, offsets, depth * channels, a + q * p.g.stride_w * p.pitch,
-                            p.g.stride_w * p.pitch, size, weights, NR * size,
-                            weights + strip_bytes + done % sharing * (strip_bytes // sharing), NR * size // sharing,
-                            c + jr * size, c_row, cols, &store)
+                        kernels.tile[1 if cols > kernels.lanes else 0][m - 1](
+                            taps, offsets, depth * channels, a + q * a_row, a_row, size, weights, NR * size, ahead,
+                            ahead_row, c + jr * size, c_row, cols, &store)
+                        weights += strip_bytes
+                        ahead += strip_bytes
                     q += m
                     done += 1
-    # end: for cb, for outer, for row, for i, for jr
+    # end: for cb, for outer, for line, for i, for jr
     if p.transposed:
         # A few planes of y at a time, each written from one end to the other.
         for jr from 0 <= jr < n by kernels.lanes:
