@@ -40,11 +40,11 @@ GRAD_SPEED, GRAD_NS = 0.8, 0.55
 # "fft": the transforms; the products' share of the nominal speed; transformed weights, which are read once a round,
 # and what preparing them costs, in transforms. Fitted to 15 layers, 5x5 to 31x31, AVX2 on Zen 3, 2026-11. Transformed
 # tiles leave the caches where as many of them as a register tile has rows are more than a round (transformed.pyx).
-# THERE_AND_BACK: what transforms that never leave the caches cost of others (depthwise, 3x3 to 9x9 in place: 0.5 to 0.7).
+# THERE_AND_BACK: what transforms that stay in caches cost of others (depthwise, 3x3 to 9x9 in place: 0.5 to 0.7).
 TRANSFORM_GFLOPS, SPECTRA_SPEED, SPECTRA_GBYTES, PREPARED_SPECTRA, THERE_AND_BACK = 35.0, 0.75, 20.0, 2.5, 0.6
 SPILLED_GBYTES, ROUND_BYTES = 5.0, 4 << 20
-# "direct" depthwise, share of the nominal speed: every FMA loads its pixel or its weight, and by a list of taps it waits
-# for the addresses as well. Fitted to 3x3 to 9x9 at 14 to 112 pixels, AVX2 on Zen 3, 2026-11.
+# "direct" depthwise, share of the nominal speed: every FMA loads its pixel or its weight, and by a list of taps it
+# waits for the addresses as well. Fitted to 3x3 to 9x9 at 14 to 112 pixels, AVX2 on Zen 3, 2026-11.
 DEPTHWISE_SPEED, DEPTHWISE_LISTS_SPEED = 0.4, 0.3
 SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
 
