@@ -129,7 +129,7 @@ INLINE void winograd_input(const fc_points p, const int tall, const int wide, co
                        at = c * (intptr_t)sizeof(real);
         vec half[MOST_T][MOST_T], line[MOST_T];
         for (int j = 0; j < tw; j++) {
-            const char *from = x + j * x_pixel + at;
+            const char *from = opaque(x + j * x_pixel + at);
 #pragma GCC unroll 8
             for (int i = 0; i < th; i++) {
                 line[i] = load_upto(from + i * x_row, lanes);
@@ -147,7 +147,7 @@ INLINE void winograd_input(const fc_points p, const int tall, const int wide, co
 #pragma GCC unroll 8
             for (int j = 0; j < tw; j++) line[j] = half[j][i];
             if (wide) input_axis(p, line, result);
-            char *to = v + i * tw * v_plane + at;
+            char *to = (char *)opaque(v + i * tw * v_plane + at);
 #pragma GCC unroll 8
             for (int j = 0; j < tw; j++) {
                 const vec value = wide ? result[j] : line[j];
@@ -192,17 +192,18 @@ INLINE void winograd_weights(const fc_points p, const int taps, const int tall, 
     }
 }
 
-INLINE void winograd_output(const fc_points p, const int tall, const int wide, const char *m,
-                            intptr_t m_plane, intptr_t filters, const char *bias, int relu,
-                            intptr_t rows, intptr_t cols, char *y, intptr_t y_row, intptr_t y_pixel) {
+/* whole: all lanes, and all results of the tile. */
+INLINE void output_vectors(const fc_points p, const int tall, const int wide, const int whole,
+                           const char *m, intptr_t m_plane, intptr_t filters, const char *bias, int relu,
+                           intptr_t rows, intptr_t cols, char *y, intptr_t y_row, intptr_t y_pixel) {
     TILE_SIZES(p, tall, wide);
     for (intptr_t k = 0; k < filters; k += LANES) {
-        const intptr_t lanes = filters - k < LANES ? filters - k : LANES,
+        const intptr_t lanes = whole || filters - k > LANES ? LANES : filters - k,
                        at = k * (intptr_t)sizeof(real);
         vec half[MOST_T][MOST_T], line[MOST_T];
         const vec start = !bias ? (vec){0} : load_upto(bias + at, lanes);
         for (int j = 0; j < tw; j++) {
-            const char *from = m + j * m_plane + at;
+            const char *from = opaque(m + j * m_plane + at);
 #pragma GCC unroll 8
             for (int i = 0; i < th; i++) line[i] = load_upto(from + i * tw * m_plane, lanes);
             if (tall)
@@ -212,21 +213,32 @@ INLINE void winograd_output(const fc_points p, const int tall, const int wide, c
         }
         for (int i = 0; i < (tall ? p.m : 1); i++) {
             vec result[MOST_T];
-            if (i >= rows) break;
+            if (!whole && i >= rows) break;
 #pragma GCC unroll 8
             for (int j = 0; j < tw; j++) line[j] = half[j][i];
             if (wide) output_axis(p, line, result);
-            char *to = y + i * y_row + at;
+            char *to = (char *)opaque(y + i * y_row + at);
 #pragma GCC unroll 8
             for (int j = 0; j < (wide ? p.m : 1); j++) {
                 vec total = (wide ? result[j] : line[j]) + start;
                 if (relu) total = rectified(total);
-                if (j >= cols) break;
+                if (!whole && j >= cols) break;
                 __builtin_prefetch(to + (j + p.m) * y_pixel, 1);
                 store_upto(to + j * y_pixel, total, lanes);
             }
         }
     }
+}
+
+INLINE void winograd_output(const fc_points p, const int tall, const int wide, const char *m,
+                            intptr_t m_plane, intptr_t filters, const char *bias, int relu,
+                            intptr_t rows, intptr_t cols, char *y, intptr_t y_row, intptr_t y_pixel) {
+    const int all = rows >= (tall ? p.m : 1) && cols >= (wide ? p.m : 1);
+    const intptr_t whole = all ? filters / LANES * LANES : 0, at = whole * (intptr_t)sizeof(real);
+    output_vectors(p, tall, wide, 1, m, m_plane, whole, bias, relu, rows, cols, y, y_row, y_pixel);
+    if (whole < filters)
+        output_vectors(p, tall, wide, 0, m + at, m_plane, filters - whole, bias ? bias + at : NULL, relu,
+                       rows, cols, y + at, y_row, y_pixel);
 }
 
 /* The kernels of one size and shape of tile, and their row of the table. */
