@@ -49,6 +49,7 @@ CASES = [
     Case("depthwise-everything", (2, 33, 9, 10), (33, 1, 3, 3), {"groups": 33, "stride": (1, 2), "dilation": (2, 1)}),
     Case("depthwise-strided", (2, 9, 15, 35), (9, 1, 3, 3), {"groups": 9, "stride": 2, "padding": 1}),
     Case("depthwise-5x5-strided", (2, 37, 11, 8), (37, 1, 5, 5), {"groups": 37, "stride": 2, "padding": 2}),
+    Case("depthwise-5x5-plain", (1, 37, 9, 7), (37, 1, 5, 5), {"groups": 37, "padding": (1, 2)}),
     Case("depthwise-5x5", (1, 5, 13, 40), (5, 1, 5, 5), {"groups": 5, "padding": 2, "dilation": (1, 2)}),
     Case("depthwise-blocks-of-rows", (1, 2, 90, 100), (2, 1, 3, 3), {"groups": 2, "padding": ((1, 0), (3, 2))}),
     Case("depthwise-tiny", (1, 3, 1, 2), (3, 1, 3, 3), {"groups": 3, "padding": 2, "stride": (1, 3)}),

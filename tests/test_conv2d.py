@@ -89,7 +89,8 @@ def test_tiles_and_vectors_that_end_early(algorithm, layout, dtype, isa):
 
 SOME = [i for i, case in enumerate(CASES) if case.name in
         {"1x1", "3x3-padded", "3x3-strided", "dilated", "groups", "depthwise", "depthwise-strided", "depthwise-5x5",
-         "9-pixels", "9-pixels-many-filters", "k-beyond-a-block", "no-channels"}]  # fmt: skip
+         "depthwise-5x5-plain", "depthwise-5x5-strided", "9-pixels", "9-pixels-many-filters", "k-beyond-a-block",
+         "no-channels"}]  # fmt: skip
 by_some = pytest.mark.parametrize("index", SOME, ids=[CASES[i].name for i in SOME])
 
 

@@ -102,6 +102,7 @@ CASES = [
     Case("groups", (2, 6, 40, 30), (70, 3, 9, 5), {"groups": 2}),
     Case("asymmetric", (1, 4, 30, 20), (6, 4, 9, 8), {"padding": ((0, 11), (9, 2))}),
     Case("depthwise", (2, 20, 40, 35), (20, 1, 9, 13), {"groups": 20, "padding": 6}),
+    Case("depthwise-tiles-of-32", (1, 20, 20, 20), (20, 1, 12, 12), {"groups": 20, "padding": 6}),
     Case("depthwise-many-tiles", (1, 17, 150, 20), (17, 1, 31, 5), {"groups": 17}),
     Case("depthwise-all-padding", (1, 16, 3, 2), (16, 1, 5, 5), {"groups": 16, "padding": 6}),
     Case("three-channels", (2, 3, 90, 77), (3, 1, 15, 15), {"groups": 3, "padding": 7}),
