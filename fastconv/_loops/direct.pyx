@@ -19,7 +19,7 @@ Where all weights stay in L2 the loop over strips is the innermost, so that y is
 each tile fetches pixels of the next instead of weights (144 -> 24 channels at 56 pixels, 8 images in memory: 50 and 82
 GF/s). 1x1 filters that read x in place run through all pixels of the block: then tiles are equally high, and y is
 written at one stride, which is what fetches it ahead (128 -> 512 at 28 pixels, 8 images: 62 and 87; AVX2 on Zen 3,
-2026-11).
+2026-11). Fetching y like x helped 16 -> 96 channels and hurt 32 -> 192.
 
 Bytes per FLOP, with all of it in L2: a tile of m pixels reads (m + NR) items and does 2*m*NR FLOPs per k, 0.2 bytes a
 FLOP at 14 x 32 floats; the copy into scratch moves each pixel once for 2*R*S*K FLOPs."""
