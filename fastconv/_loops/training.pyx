@@ -30,7 +30,7 @@ cnp.import_array()
 
 # RANGE: elements that a thread adds or updates at a time, 16 KB of floats, within L1. WAVE_BYTES: a wave ends with all
 # threads waiting for each other twice, some us; it has more than an image a thread where its gradients are no more
-# than this, a part of L3 (a guess).
+# than this, a part of L3 (a guess). One thread waits for nobody, and adds what is still in its own caches.
 cdef enum:
     RANGE = 4096
     WAVE_BYTES = 8 << 20
@@ -62,7 +62,7 @@ cdef class Session:
         self.frame_list = zeros(team * sizeof(Frame))
         self.locks = zeros(locks_bytes)
         self.total = None if descending else zeros(vector_bytes)
-        self.wave = team * max(1, WAVE_BYTES // (team * vector_bytes))
+        self.wave = 1 if team == 1 else team * max(1, WAVE_BYTES // (team * vector_bytes))
         self.copies = zeros(self.wave * vector_bytes) if accumulation == "private" else None
         self.velocities = zeros((team if descending else 1) * vector_bytes) if momentum else None
         self.own_parameters = allocate(team * vector_bytes) if descending else None
