@@ -6,6 +6,7 @@ import math
 from functools import lru_cache
 
 from fastconv._loops import depthwise as _depthwise
+from fastconv._loops import depthwise_in_place
 from fastconv._loops import direct as _direct
 from fastconv._loops import direct_rows as _direct_rows
 from fastconv._loops import im2col as _im2col
@@ -92,13 +93,14 @@ def _transposing(shape, itemsize):
 
 def direct_cost(shape, itemsize):
     if shape.depthwise:  # vectors run over the groups, or along the rows
-        listed = shape.layout == "NHWC" and max(shape.R, shape.S) > 5
+        listed = shape.layout == "NHWC" and not depthwise_in_place.takes(shape.packed)
         return _product_seconds(shape, itemsize, 1) / (DEPTHWISE_LISTS_SPEED if listed else DEPTHWISE_SPEED)
     nest, MR = direct_nest(shape), tile_sizes(itemsize)[0]
     copied = nest.copied_bytes(shape.packed, itemsize)
     if nest is _direct_rows:
         return _product_seconds(shape, itemsize, 4) / _filled(shape.Q) + copied / (COPIED_GBYTES * 1e9)
-    rows = shape.Q / math.ceil(shape.Q / MR)
+    pixels = shape.P * shape.Q if shape.R == shape.S == 1 and shape.stride == (1, 1) and not copied else shape.Q
+    rows = pixels / math.ceil(pixels / MR)
     product = _product_seconds(shape, itemsize, 16) * max(1.0, FULL_TILE * MR / rows)
     if shape.layout == "NHWC":
         return product + copied / (COPIED_GBYTES * 1e9)

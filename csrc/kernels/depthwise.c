@@ -10,8 +10,7 @@
  *   depthwise_rows   rows are output rows of one channel, columns their pixels, which share its weights. x
  *                    are planes that `split` makes: padding is zeros, and a vector of room lies behind
  *                    them. Rows of y follow each other; columns are done from the right, so that a vector
- *                    may hang over into the next row
- */
+ *                    may hang over into the next row */
 
 #define DEPTHWISE_ROWS 8
 

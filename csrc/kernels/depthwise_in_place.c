@@ -13,8 +13,8 @@
 
 INLINE intptr_t within_lanes(intptr_t i) { return i < 0 ? 0 : i > LANES ? LANES : i; }
 
-/* Along the rows. The weights stay in registers where there are 32, and a row of x is read once for the output rows that
- * meet it.
+/* Along the rows. The weights stay in registers where there are 32, and a row of x is read once for the output
+ * rows that meet it.
  *
  * quick: with steps of 1, that all columns are inside; with steps of 2, that the first vector has them all.
  * SMALL_ROWS: 7, 14, 28 and 56 rows are whole blocks, and so many sums hide the latency of an FMA. */

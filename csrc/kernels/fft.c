@@ -1,7 +1,7 @@
 /* Two-dimensional Fourier transforms of real tiles of T x T pixels, and the convolution of a tile through
  * them. Every lane of a vector is a tile of its own (a channel, or a neighbouring tile), so nothing is ever
- * shuffled. Called by fastconv/_loops/transformed.pyx (channels are summed) and fft_channels.pyx (they are
- * not).
+ * shuffled. Called by fastconv/_loops/transformed.pyx (channels are summed) and fft_depthwise.pyx (they
+ * are not).
  *
  *     x tile  --rows-->  z  --columns-->  spectrum: T*(T/2 + 1) frequencies, f = column*T + row
  *

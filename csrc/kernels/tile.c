@@ -4,8 +4,8 @@
  *
  * for i < m, j < n, over the taps t of a filter (a product has one) and k < K. a(t, i, k) lies at
  * a + tap[t] + i*a_row + k*a_col: a packed block, a matrix in place, its transpose, lowered pixels and
- * neighbouring pixels of an image are the same to it. b(k, :) lies at b + k*b_row: whole vectors, so a strip with n < NR is
- * packed and padded by the caller. One function per row count m = 1..MR and vector count v = 1..NV; v
+ * neighbouring pixels of an image are the same to it. b(k, :) lies at b + k*b_row: whole vectors, so a
+ * strip with n < NR is packed and padded by the caller. One function per row count m = 1..MR and vector count v = 1..NV; v
  * is what n columns need: (v - 1) * LANES < n <= v * LANES. Called by the loop nests of fastconv/_loops.
  *
  * In row_tile the operands change places: b are rows of pixels, b(t, k, :) lies at b + tap[t] + k*b_row,

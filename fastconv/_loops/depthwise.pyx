@@ -112,7 +112,7 @@ def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
     cdef Depthwise p
     cdef Rows q
     set_up(&p, geometry, itemsize, False)
-    if p.channels_last_y or not set_up_rows(&q, geometry, itemsize):
+    if p.channels_last_y or depthwise_in_place.takes(geometry) or not set_up_rows(&q, geometry, itemsize):
         return list_bytes(&p) + p.x_bytes + p.y_bytes
     return list_bytes(&p) + max(p.x_bytes + p.y_bytes, q.batch * q.channel)
 

@@ -1,9 +1,9 @@
 """Depthwise convolution that reads the image where it lies, called by depthwise.pyx: square filters of a few taps with
 steps of 1 or 2, in either layout. Taps outside the image are left out, or masked (csrc/kernels/depthwise_in_place.c).
 
-Channels-last: 3x3 and 5x5, vectors over channels (144 channels at 56 pixels, 3x3: 33 GF/s by lists of taps, 66 in
-place; AVX2 on Zen 3, 2026-11). Channels-first: 3x3, vectors along the rows (14 pixels: 23 GF/s from copies with zeros
-around, 55 in place; AVX-512 on Zen 4, 2026-11).
+Channels-last: 3x3 and 5x5, vectors over channels (144 channels at 56 pixels, 3x3: 33 GF/s by lists of taps, 48 in
+place, and 13 and 34 with 8 images in memory; AVX2 on Zen 3, 2026-11). Channels-first: 3x3, vectors along the rows (14
+pixels: 23 GF/s from copies with zeros around, 55 in place; AVX-512 on Zen 4, 2026-11).
 
 A chunk is (image, block of output rows, block of channels), cut by shape alone."""
 from libc.stdint cimport intptr_t
@@ -12,7 +12,7 @@ from fastconv._loops.cut cimport ceil_div, least, span_start, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_window, kernels_for
 from fastconv._loops.team cimport Operands, compile
 
-# ROW_UNIT, CHANNEL_UNIT: rows of a whole block of the kernels, and channels of a cache line, which are not cut.
+# ROW_UNIT, CHANNEL_UNIT: rows of a whole block of depthwise_last, and channels of a cache line, which are not cut.
 cdef enum:
     LEAST_CHUNKS = 16
     ROW_UNIT = 4
@@ -30,7 +30,8 @@ cdef void in_place_chunk(const void *problem, const Operands *at, Py_ssize_t ind
     cdef const InPlace *p = <const InPlace *>problem
     cdef Py_ssize_t size = p.kernels.itemsize, C = p.g.groups, P = p.g.P, Q = p.g.Q, step = p.g.stride_h, c
     cdef Py_ssize_t unit = CHANNEL_UNIT if p.g.channels_last else 1, part = index % p.channel_parts
-    cdef Py_ssize_t c0 = span_start(C, p.channel_parts, unit, part), c1 = span_start(C, p.channel_parts, unit, part + 1)
+    cdef Py_ssize_t c0 = span_start(C, p.channel_parts, unit, part)
+    cdef Py_ssize_t c1 = span_start(C, p.channel_parts, unit, part + 1)
     cdef Py_ssize_t band = index // p.channel_parts % p.row_parts, image = index // p.channel_parts // p.row_parts
     cdef Py_ssize_t p0 = span_start(P, p.row_parts, ROW_UNIT, band)
     cdef Py_ssize_t rows = span_start(P, p.row_parts, ROW_UNIT, band + 1) - p0, h0 = p0 * step - p.g.pad_top
@@ -50,14 +51,20 @@ cdef void in_place_chunk(const void *problem, const Operands *at, Py_ssize_t ind
                                           at.y + ((image * C + c) * P + p0) * Q * size)
 
 
+def takes(bytes geometry):
+    """Whether this is how a shape is computed, given that channels, or pixels of a row, are neighbours."""
+    cdef const fc_geometry *g = <const fc_geometry *><const char *>geometry
+    return (g.R == g.S and (g.R == 3 or (g.R == 5 and g.channels_last)) and g.dilation_h == 1 and g.dilation_w == 1
+            and g.stride_h == g.stride_w and g.stride_h <= 2)
+
+
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu):
     """As depthwise.pyx's, or None of what cannot be done in place: then copies or lists of taps are made."""
     cdef InPlace p
     cdef Py_ssize_t parts
     p.kernels, p.relu = kernels_for(itemsize), relu
     p.g = (<const fc_geometry *><const char *>geometry)[0]
-    if strides[3] != itemsize or p.g.R != p.g.S or not (p.g.R == 3 or (p.g.R == 5 and p.g.channels_last)) or (
-            p.g.dilation_h != 1 or p.g.dilation_w != 1 or p.g.stride_h != p.g.stride_w or p.g.stride_h > 2):
+    if strides[3] != itemsize or not takes(geometry):
         return None
     take_strides(strides, p.g.channels_last, p.x_strides)
     parts = ceil_div(LEAST_CHUNKS, max(1, p.g.N * (1 if p.g.channels_last else p.g.groups)))

@@ -3,8 +3,8 @@ fastconv/algorithms.py.
 
     y[n, p, q, k] = act(bias[k] + sum_{r, s, c} x[n, c, p*stride_h - pad_top + r*dilation_h, ...] * w[k, c, r, s])
 
-A tile is up to MR neighbouring pixels q of an output row by NR filters k; a filter tap is an offset into the same
-rows of x, so the sum over taps and channels runs in registers and y is written once (once per block of channels).
+A tile is up to MR neighbouring pixels q of y, those of one row as a rule, by NR filters k; a filter tap is an offset
+into the same rows of x, so the sum over taps and channels runs in registers and y is written once (once per block of channels).
 
     chunk: (image, group, block of output rows, part of K), cut by shape alone
       rows of x -> scratch    channels-last, padded with zeros, pixels `pitch` bytes apart; skipped where x
@@ -15,11 +15,11 @@ rows of x, so the sum over taps and channels runs in registers and y is written 
           for p in the block
             for q by MR       the tile
 
-Where all weights stay in L2 the loop over strips is the innermost, so that y is written from one end to the other, and
-each tile fetches pixels of the next instead of weights (144 -> 24 channels at 56 pixels, 8 images in memory: 50 and 82
-GF/s). 1x1 filters that read x in place run through all pixels of the block: then tiles are equally high, and y is
-written at one stride, which is what fetches it ahead (128 -> 512 at 28 pixels, 8 images: 62 and 87; AVX2 on Zen 3,
-2026-11). Fetching y like x helped 16 -> 96 channels and hurt 32 -> 192.
+Where all weights stay in L2 the loop over strips is the innermost, so that y is written from one end to the other. 1x1
+filters that read x in place, with rows that follow one another, run through all pixels of the block: then tiles are
+equally high, and y is written at one stride, which is what fetches it ahead (128 -> 512 at 28 pixels, 8 images in
+memory: 62 and 87 GF/s). Where both hold, each tile fetches pixels of the next instead of weights (144 -> 24 channels at
+56 pixels, 8 images: 50 and 82; AVX2 on Zen 3, 2026-11). Fetching y like x helped 16 -> 96 channels and hurt 32 -> 192.
 
 Bytes per FLOP, with all of it in L2: a tile of m pixels reads (m + NR) items and does 2*m*NR FLOPs per k, 0.2 bytes a
 FLOP at 14 x 32 floats; the copy into scratch moves each pixel once for 2*R*S*K FLOPs."""

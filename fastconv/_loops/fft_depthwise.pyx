@@ -210,7 +210,8 @@ cdef class FftDepthwise:
         """Bytes of x that are copied to tiles, x being a C-contiguous array of the layout; tiles are zeroed before."""
         cdef Depthwise p
         set_up(&p, self.transform, geometry, itemsize, (<const fc_geometry *><const char *>geometry).channels_last)
-        return (2 * p.g.groups if p.lanes_are_tiles else p.tiles) * p.vectors * p.tile_bytes
+        times = 2 * p.g.groups if p.lanes_are_tiles else p.tiles
+        return <object>times * p.vectors * p.tile_bytes    # of shapes too large to compute, beyond 64 bits
 
     def prepared_bytes(self, bytes geometry, Py_ssize_t itemsize, blocking):
         """Bytes of the spectra of the filters, whole vectors of them."""

@@ -1,5 +1,5 @@
-/* csrc/kernels/depthwise.c, depthwise_in_place.c: blocks with vectors over channels, and rows of planes with vectors along them, at every
- * rest of their blocks. */
+/* csrc/kernels/depthwise.c, depthwise_in_place.c: blocks with vectors over channels, and rows of planes with vectors
+ * along them, at every rest of their blocks. */
 #include "driver.h"
 
 static void try_channels(idx pixels, idx channels, idx taps, int biased, int relu) {
