@@ -4,7 +4,8 @@ fastconv/algorithms.py.
     y[n, p, q, k] = act(bias[k] + sum_{r, s, c} x[n, c, p*stride_h - pad_top + r*dilation_h, ...] * w[k, c, r, s])
 
 A tile is up to MR neighbouring pixels q of y, those of one row as a rule, by NR filters k; a filter tap is an offset
-into the same rows of x, so the sum over taps and channels runs in registers and y is written once (once per block of channels).
+into the same rows of x, so the sum over taps and channels runs in registers and y is written once (once per block of
+channels).
 
     chunk: (image, group, block of output rows, part of K), cut by shape alone
       rows of x -> scratch    channels-last, padded with zeros, pixels `pitch` bytes apart; skipped where x
