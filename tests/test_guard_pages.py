@@ -47,8 +47,8 @@ kept = []
 
 
 def fenced(array, at_end):
-    """The array in memory of its own that ends (or begins) where a forbidden page begins (or ends). What nests keep
-    for scratch is released, so that the next call's ends where it asked for."""
+    """The array in memory of its own that ends (or begins) where a forbidden page begins (or ends); at_end None: no
+    page is forbidden. What nests keep for scratch is released, so that the next call's ends where it asked for."""
     fc.release_memory()
     pages = -(-array.nbytes // PAGE) + 2
     memory = mmap.mmap(-1, pages * PAGE)
@@ -58,6 +58,8 @@ def fenced(array, at_end):
     fence = whole_map.ctypes.data + ((pages - 1) * PAGE if at_end else 0)
     view = whole_map[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     view[...] = array
+    if at_end is None:
+        return view
     if ctypes.CDLL(None, use_errno=True).mprotect(ctypes.c_void_p(fence), ctypes.c_size_t(PAGE), 0):
         raise OSError(ctypes.get_errno(), "mprotect")
     return view
