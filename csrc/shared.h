@@ -34,6 +34,19 @@
 FC_SHARED(float, uint32_t, f32)
 FC_SHARED(double, uint64_t, f64)
 
+/* An index that another thread may be changing: read once, so that what was checked is what is used. */
+static inline int64_t fc_load_index(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+
+/* Fetches a line for writing: one that another core has written lately would else come twice, to be read and to
+ * be owned. gcc says prefetchw only to CPUs that are sure to have it; to the others it is a NOP. */
+static inline void fc_fetch_to_write(const void *p) {
+#if defined(__x86_64__)
+    __asm__ volatile("prefetchw %0" ::"m"(*(const char *)p));
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
+
 /* A lock on a cache line of its own. A holder may have lost its core: after a while others let it run. */
 typedef struct {
     _Alignas(64) int held;

@@ -75,9 +75,9 @@ def as_array(value, name):
     return array
 
 
-def as_integers(value, name):
-    """A contiguous int64 copy of an array of integers: a copy, so that nobody can change what the nests take for
-    places in memory once it has been checked. TypeError for everything else."""
+def as_integers(value, name, copy=True):
+    """A contiguous int64 array of an array of integers: a copy, so that nobody can change what the nests take for
+    places in memory once it has been checked, unless the nest looks again. TypeError for everything else."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a MaskedArray, whose mask fastconv would ignore; pass np.ma.filled(...)")
     if not isinstance(value, np.ndarray) and not hasattr(value, "__array__"):
@@ -87,7 +87,7 @@ def as_integers(value, name):
         raise TypeError(f"{name} must be integers, got {array.dtype}")
     if array.dtype.itemsize == 8 and array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"{name} must be below 2**63, got {array.max()}")
-    return np.array(array, np.int64, order="C")
+    return np.array(array, np.int64, order="C") if copy else np.require(array, np.int64, ("C", "A"))
 
 
 def to_dtype(dtype, name="dtype"):

@@ -22,12 +22,15 @@ def check_shared(array, name):
         raise ValueError(f"{name} must be contiguous and aligned, got strides {array.strides}")
 
 
-def check_indices(indices, shape, size):
-    """The indices as int64; ValueError unless they have that shape and lie in range(size)."""
-    indices = as_integers(indices, "indices")
+def check_indices(indices, shared, shape, team):
+    """The indices as int64, not copied if they are: the nest looks again. ValueError unless they have that shape, lie
+    in shared's range and not in its memory."""
+    indices, size = as_integers(indices, "indices", copy=False), shared.size
     if indices.shape != shape:
         raise ValueError(f"indices must have the shape of updates, {shape}, got {indices.shape}")
-    if indices.size and not (0 <= indices.min() and indices.max() < size):
+    if shares_memory(shared, indices):
+        raise ValueError("shared shares memory with indices")
+    if indices.size and not (size and _hogwild.all_below(indices, size, team)):
         raise ValueError(f"indices must be in range({size}), got {indices.min()} to {indices.max()}")
     return indices
 
@@ -52,14 +55,14 @@ def accumulate(shared, updates, *, indices=None, scale=1.0, mode="hogwild", num_
     check_same_dtype("shared", shared, "updates", updates)
     if updates.ndim != 2:
         raise ValueError(f"updates must be 2-D, one row an update, got shape {updates.shape}")
+    team = threads.team_size(threads.ELEMENT_WORK * updates.size, num_threads)
     if indices is not None:
-        indices = check_indices(indices, updates.shape, shared.size)
+        indices = check_indices(indices, shared, updates.shape, team)
     elif updates.shape[1] != shared.size:
         raise ValueError(f"updates must have {shared.size} columns, as shared has elements, got {updates.shape[1]}")
     mode, scale, count_lost = to_choice(mode, "mode", MODES), to_real(scale, "scale"), to_flag(count_lost, "count_lost")
     if shares_memory(shared, updates):
         raise ValueError("shared shares memory with updates")
-    team = threads.team_size(2 * updates.size, num_threads)
     lost = 0
     if updates.size:
         if updates.strides[1] != updates.itemsize or not updates.flags.aligned:

@@ -6,6 +6,7 @@ import pytest
 from support import DTYPES, laid_out, whole
 
 import fastconv as fc
+from fastconv._loops import hogwild
 
 MODES = ("private", "locked", "atomic", "hogwild")
 THREADS = (1, 2, 3)
@@ -34,6 +35,25 @@ def test_sparse(mode, threads, eager):
     fc.hogwild.accumulate(shared, updates.astype(np.float32), indices=indices, scale=-1.0, mode=mode,
                           num_threads=threads)  # fmt: skip
     np.testing.assert_array_equal(shared, expected)
+
+
+@by_mode
+def test_an_index_that_changes_after_the_check_leads_nowhere(mode):
+    """The nest reads the caller's own indices, and looks at each again before it adds."""
+    indices = np.array([[1, -1, 300, 2**62, -(2**63), 2]] * 20)
+    room = np.zeros(900, np.float32)
+    for threads in (1, 2):
+        hogwild.accumulate(room[300:600], np.ones((20, 6), np.float32), indices, 1.0, mode, False, threads)
+    np.testing.assert_array_equal(np.flatnonzero(room), [301, 302])
+
+
+def test_threads_share_updates_as_small_as_a_batch_of_examples(monkeypatch):
+    """An add to a scattered element takes the time of many FLOPs."""
+    teams = []
+    monkeypatch.setattr(hogwild, "accumulate", lambda *arguments: teams.append(arguments[-1]))
+    fc.hogwild.accumulate(np.zeros(5000), np.ones((20, 5000)), num_threads=2)
+    fc.hogwild.accumulate(np.zeros(10**6), np.ones((5000, 20)), indices=np.zeros((5000, 20), int), num_threads=2)
+    assert teams == [2, 2]
 
 
 def test_hogwild_of_one_thread_and_private_of_any_are_the_plain_loop(eager):
@@ -133,3 +153,5 @@ def test_an_update_must_not_be_the_shared_vector():
     memory = np.zeros((3, 4))
     with pytest.raises(ValueError, match="shares memory"):
         fc.hogwild.accumulate(memory[0], memory)
+    with pytest.raises(ValueError, match="shares memory"):
+        fc.hogwild.accumulate(memory[0], np.ones((1, 2)), indices=memory[0, :2].view(np.int64)[None])

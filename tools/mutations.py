@@ -369,9 +369,16 @@ MUTATIONS = [
     ),
     Mutation(
         "an index one beyond the shared vector passes",
-        "fastconv/hogwild.py",
-        "indices.max() < size",
-        "indices.max() <= size",
+        "fastconv/_loops/hogwild.pyx",
+        "uint64_t last = size - 1,",
+        "uint64_t last = size,",
+        "test_hogwild.py",
+    ),
+    Mutation(
+        "an index that changes after the check leads out of the shared vector",
+        "fastconv/_loops/hogwild.pyx",
+        "if 0 <= place < size:",
+        "if 0 <= place:",
         "test_hogwild.py",
     ),
     Mutation(
