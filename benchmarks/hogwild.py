@@ -9,14 +9,14 @@ VGG-16 runs 3 steps of 4 images only if named: its activations and gradients tak
 import time
 
 import numpy as np
-from harness import charts, report
+from harness import charts, networks, report
 from harness.report import console
 from harness.timing import Budget
 
 from fastconv import hogwild, nn, train
 
 WAYS = [(mode, "sync") for mode in hogwild.MODES] + [(mode, "async") for mode in hogwild.MODES[1:]]
-CIFAR_WIDTHS = (32, 32, "pool", 64, 64, "pool", 128, 128, "pool")
+EPOCHS = {"lenet": 1, "cifar": 1 / 4, "vgg16": 0}  # of --epochs
 # The sparse model: features, examples, features that an example has, and examples between two looks at the weights.
 SPARSE = {"features": 1_000_000, "examples": 200_000, "each": 20, "batch": 20_000}
 
@@ -29,40 +29,10 @@ def arguments():
     return parse.parse_args()
 
 
-def lenet():
-    """(network, images, labels, batch size, epochs of all): scikit-learn's digits."""
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    x = (data.images[:, None] / 16).astype(np.float32)
-    return nn.lenet(input_shape=(1, 8, 8)), x, data.target, 32, 1
-
-
-def cifar():
-    """A VGG of 0.3 M parameters for 32 x 32 pixels; the images are noise around a picture for each label."""
-    layers, channels = [], 3
-    for width in CIFAR_WIDTHS:
-        layers += [nn.MaxPool2d(2)] if width == "pool" else [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-        channels = channels if width == "pool" else width
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, 10, 1024)
-    x = rng.standard_normal((10, 3, 32, 32))[y] + rng.standard_normal((1024, 3, 32, 32))
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2048, 10)), x.astype(np.float32), y, 32, 1 / 4
-
-
-def vgg16():
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((12, 3, 224, 224), np.float32)
-    return nn.vgg16(), x, rng.integers(0, 1000, len(x)), 4, 0
-
-
-NETWORKS = {"lenet": lenet, "cifar": cifar, "vgg16": vgg16}
-
-
 def measure(name, mode, update, threads, epochs):
     """One training from the same start."""
-    net, x, y, batch_size, share = NETWORKS[name]()
-    epochs = max(1, int(epochs * share))
+    net, x, y, batch_size = networks.TASKS[name]()
+    epochs = max(1, int(epochs * EPOCHS[name]))
     history = train.fit(net, x, y, epochs=epochs, batch_size=batch_size, lr=0.01, momentum=0.9, accumulation=mode,
                         update=update, parallel="images", num_threads=threads, progress=False)  # fmt: skip
     return {
@@ -75,7 +45,7 @@ def measure(name, mode, update, threads, epochs):
 
 def lost_share(name, mode, threads):
     """1 - what arrived / what was sent, of vectors of ones as long as the network's parameters."""
-    size = sum(value.size for value in NETWORKS[name]()[0].state().values())
+    size = sum(value.size for value in networks.TASKS[name]()[0].state().values())
     ones = np.broadcast_to(np.ones(size, np.float32), (max(8, 20_000_000 // size), size))
     shared = np.zeros(size, np.float32)
     hogwild.accumulate(shared, ones, mode=mode, num_threads=threads)
@@ -84,7 +54,7 @@ def lost_share(name, mode, threads):
 
 def digits(mode, update, threads, epochs):
     """Five trainings of a network of two convolutions; `right` is the share of right answers in the worst of them."""
-    _, x, y, batch_size, _ = lenet()
+    _, x, y, batch_size = networks.lenet()
     held = np.concatenate([np.flatnonzero(y == digit)[::5] for digit in range(10)])
     kept = np.setdiff1d(np.arange(len(y)), held)
     right, histories = [], []

@@ -1,10 +1,12 @@
-"""A convolution layer's training step, the forward pass and both gradients, against torch's (shapes/training.txt).
+"""A convolution layer's training step, the forward pass and both gradients, against torch's (shapes/training.txt);
+and epochs of whole networks against torch's own loop, from the same weights over the same images in the same order.
 
 Nothing is prepared on either side, as the weights of a step are new. Ratios are fastconv over torch in the same layout
-(NHWC: channels_last), of the least times; a step's time is the sum of its three."""
+(NHWC: channels_last), of the least times; a step's time is the sum of its three. Those of networks are against the
+better of torch's two layouts. Losses are compared before a time is printed."""
 
 import numpy as np
-from harness import check, layers, peers, report
+from harness import check, layers, networks, peers, report
 from harness.layers import to_nchw
 from harness.report import console
 from harness.timing import ROUNDS, Budget, alternate
@@ -12,11 +14,14 @@ from harness.timing import ROUNDS, Budget, alternate
 import fastconv as fc
 
 OPERATIONS = ("forward", "input gradient", "weight gradient")
+DESCENT = {"lr": 0.01, "momentum": 0.9}
+NEAR = 1e-3  # of losses, after an epoch
 
 
 def arguments():
     parse = report.parser(__doc__, max_seconds=300)
     parse.add_argument("shapes", nargs="*", default=["training"], help="files of benchmarks/shapes, without .txt")
+    parse.add_argument("--networks", type=report.names, default="lenet,cifar", help="lenet, cifar, vgg16")
     parse.add_argument("--layouts", type=report.names, default="NHWC,NCHW", help="NCHW, NHWC or both")
     parse.add_argument("--only", default="", help="only layers whose name has this in it")
     return parse.parse_args()
@@ -52,10 +57,48 @@ def answers_are_right(layer, operation, arrays, layout, calls):
         check.check_weight_grad(layer, x, grad, answers)
 
 
+def compare_layer(dtype, layout, threads, layer, rounds, seconds):
+    """The row of a layer."""
+    arrays = data(layer, dtype, layout)
+    rivals = peers.torch_training(layer, *arrays, layout)
+    row = {"dtype": dtype, "layout": layout, "threads": threads, "layer": str(layer)}
+    steps = {}
+    for i, (operation, call) in enumerate(zip(OPERATIONS, ours(layer, *arrays, layout, threads), strict=True)):
+        calls = {"fastconv": call, **{name: operations[i] for name, operations in rivals.items()}}
+        answers_are_right(layer, operation, arrays, layout, calls)
+        times = alternate(calls, seconds / len(OPERATIONS), rounds)
+        for name, time in times.items():
+            row[f"{operation}, {name} GF/s"] = time.rate(layer.flops)
+            steps[name] = steps.get(name, 0.0) + time.least
+    return row | {f"step, {name} ms": 1e3 * least for name, least in steps.items()}
+
+
+def compare_network(name, threads, rounds, seconds):
+    """The row of a network."""
+    net, x, y, batch_size = networks.TASKS[name]()
+    order = np.random.default_rng(0).permutation(len(x))  # as fit shuffles
+    rivals = networks.torch_trainings(net, x, y, batch_size, order, **DESCENT)
+
+    def epoch():
+        history = fc.train.fit(net, x, y, epochs=1, batch_size=batch_size, num_threads=threads, progress=False,
+                               **DESCENT)  # fmt: skip
+        return history.losses[0]
+
+    calls = {"fastconv": epoch, **rivals}
+    losses = {contestant: call() for contestant, call in calls.items()}
+    for contestant, loss in losses.items():
+        if not abs(loss - losses["fastconv"]) < NEAR * losses["fastconv"]:
+            raise check.WrongAnswer(f"{name}, an epoch: {contestant}'s loss {loss}, fastconv's {losses['fastconv']}")
+    times = alternate(calls, seconds, rounds)
+    best = min((time.least for rival, time in times.items() if rival != "fastconv"), default=float("nan"))
+    return {"network": name, "threads": threads, "ratio": best / times["fastconv"].least,
+            **{f"{contestant} images/s": len(x) / time.least for contestant, time in times.items()}}  # fmt: skip
+
+
 def main():
     args = arguments()
     cases = [
-        (dtype, layout, threads, layer)
+        (compare_layer, dtype, layout, threads, layer)
         for dtype in args.dtype
         for layout in args.layouts
         for threads in args.threads
@@ -63,34 +106,34 @@ def main():
         for layer in layers.layers(shapes)
         if args.only in layer.name
     ]
+    cases += [(compare_network, name, threads) for name in args.networks for threads in args.threads]
     result = report.Report("training", args)
     budget = Budget(args.max_seconds, len(cases))
-    for dtype, layout, threads, layer in report.Progressed(cases, "layers"):
+    for compare, *case in report.Progressed(cases, "layers and networks"):
         seconds = budget.share()
         if not seconds:
             continue
-        peers.set_threads(threads)
-        arrays = data(layer, dtype, layout)
-        rivals = peers.torch_training(layer, *arrays, layout)
-        row = {"dtype": dtype, "layout": layout, "threads": threads, "layer": str(layer)}
-        steps = {}
-        for i, (operation, call) in enumerate(zip(OPERATIONS, ours(layer, *arrays, layout, threads), strict=True)):
-            calls = {"fastconv": call, **{name: operations[i] for name, operations in rivals.items()}}
-            answers_are_right(layer, operation, arrays, layout, calls)
-            times = alternate(calls, seconds / len(OPERATIONS), 2 if args.quick else ROUNDS)
-            for name, time in times.items():
-                row[f"{operation}, {name} GF/s"] = time.rate(layer.flops)
-                steps[name] = steps.get(name, 0.0) + time.least
-        row.update((f"step, {name} ms", 1e3 * least) for name, least in steps.items())
-        result.add(**row)
+        peers.set_threads(case[2] if compare is compare_layer else case[1])
+        result.add(**compare(*case, 2 if args.quick else ROUNDS, seconds))
     result.refresh_limits()
-    for setting in dict.fromkeys((row["dtype"], row["layout"], row["threads"]) for row in result.rows):
-        print_table(setting, [r for r in result.rows if (r["dtype"], r["layout"], r["threads"]) == setting])
+    rows = [row for row in result.rows if "layer" in row]
+    for setting in dict.fromkeys((row["dtype"], row["layout"], row["threads"]) for row in rows):
+        print_layers(setting, [r for r in rows if (r["dtype"], r["layout"], r["threads"]) == setting])
+    print_networks([row for row in result.rows if "network" in row])
     result.save()
     result.close(budget)
 
 
-def print_table(setting, rows):
+def print_networks(rows):
+    contestants = list(dict.fromkeys(key for row in rows for key in row if key.endswith(" images/s")))
+    table = report.table(["network", "threads", *contestants, "x"])
+    for row in rows:
+        table.add_row(row["network"], str(row["threads"]), *(f"{row[key]:,.0f}" for key in contestants),
+                      f"{row['ratio']:.2f}")  # fmt: skip
+    console.print(table)
+
+
+def print_layers(setting, rows):
     dtype, layout, threads = setting
     console.print(f"{layout}, {dtype}, {report.threads_text(threads)}: effective GF/s, fastconv / torch", style="bold")
     table = report.table(["layer", *OPERATIONS, "step, ms", "ratio"])

@@ -8,6 +8,7 @@ from functools import lru_cache
 from fastconv._loops import depthwise as _depthwise
 from fastconv._loops import depthwise_in_place
 from fastconv._loops import direct as _direct
+from fastconv._loops import direct_images as _direct_images
 from fastconv._loops import direct_rows as _direct_rows
 from fastconv._loops import im2col as _im2col
 from fastconv._loops.fft_depthwise import FFT_DEPTHWISE
@@ -60,7 +61,8 @@ def naive_cost(shape, _itemsize):
 
 
 def direct_nest(shape):
-    """Vectors along the rows where x and y are channels-first, few channels make little to copy, and rows fill them."""
+    """Vectors along the rows where x and y are channels-first, few channels make little to copy, and rows fill them;
+    tiles across images where these are small and many."""
     return _direct_nest(shape, active_isa())
 
 
@@ -70,6 +72,8 @@ def _direct_nest(shape, _isa):
         return _depthwise
     if shape.layout == "NCHW" and shape.C // shape.groups <= FEW_CHANNELS and _filled(shape.Q) >= FULL_ROWS:
         return _direct_rows
+    if _direct_images.takes(shape.packed) and _images_cost(shape, 4) < _pixels_cost(shape, 4):
+        return _direct_images
     return _direct
 
 
@@ -91,20 +95,36 @@ def _transposing(shape, itemsize):
     return moved * itemsize / (TRANSPOSED_GBYTES * 1e9)
 
 
+def _tile_seconds(shape, itemsize, rows):
+    """The product by tiles of which each has its share of so many rows."""
+    MR = tile_sizes(itemsize)[0]
+    return _product_seconds(shape, itemsize, 16) * max(1.0, FULL_TILE * MR / (rows / math.ceil(rows / MR)))
+
+
+def _images_cost(shape, itemsize):
+    """Tiles across images, which leave out the padding."""
+    return _tile_seconds(shape, itemsize, shape.N) * _direct_images.share_inside(shape.packed)
+
+
+def _pixels_cost(shape, itemsize):
+    """Tiles of neighbouring pixels."""
+    copied = _direct.copied_bytes(shape.packed, itemsize)
+    flat = shape.R == shape.S == 1 and shape.stride == (1, 1) and not copied
+    product = _tile_seconds(shape, itemsize, shape.P * shape.Q if flat else shape.Q)
+    if shape.layout == "NHWC":
+        return product + copied / (COPIED_GBYTES * 1e9)
+    return product + (copied + math.prod(shape.output_shape) * itemsize) / (TRANSPOSED_GBYTES * 1e9)
+
+
 def direct_cost(shape, itemsize):
     if shape.depthwise:  # vectors run over the groups, or along the rows
         listed = shape.layout == "NHWC" and not depthwise_in_place.takes(shape.packed)
         return _product_seconds(shape, itemsize, 1) / (DEPTHWISE_LISTS_SPEED if listed else DEPTHWISE_SPEED)
-    nest, MR = direct_nest(shape), tile_sizes(itemsize)[0]
-    copied = nest.copied_bytes(shape.packed, itemsize)
+    nest = direct_nest(shape)
     if nest is _direct_rows:
+        copied = nest.copied_bytes(shape.packed, itemsize)
         return _product_seconds(shape, itemsize, 4) / _filled(shape.Q) + copied / (COPIED_GBYTES * 1e9)
-    pixels = shape.P * shape.Q if shape.R == shape.S == 1 and shape.stride == (1, 1) and not copied else shape.Q
-    rows = pixels / math.ceil(pixels / MR)
-    product = _product_seconds(shape, itemsize, 16) * max(1.0, FULL_TILE * MR / rows)
-    if shape.layout == "NHWC":
-        return product + copied / (COPIED_GBYTES * 1e9)
-    return product + (copied + math.prod(shape.output_shape) * itemsize) / (TRANSPOSED_GBYTES * 1e9)
+    return (_images_cost if nest is _direct_images else _pixels_cost)(shape, itemsize)
 
 
 def im2col_cost(shape, itemsize):

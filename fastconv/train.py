@@ -11,6 +11,7 @@ steps of a program for the whole mini-batch."""
 import math
 import time
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 
 import numpy as np
 
@@ -123,6 +124,7 @@ class Job:
         self.losses = np.empty(len(x))
         self.accumulation, self.update = accumulation, update
         self.parallel = self.choose_parallel(parallel)
+        self.for_batch = lru_cache(maxsize=2)(lambda images: self.program(images, False))  # the last may be smaller
 
     def choose_parallel(self, parallel):
         """ "images" or "operations", from the layers' shapes; ValueError where what was asked for does not combine."""
@@ -166,7 +168,7 @@ class Job:
         """The memory to train in."""
         self.built = self.program(1, self.accumulation != "private") if self.parallel == "images" else None
         if self.built is None:
-            whole = self.program(batch_size, False)
+            whole = self.for_batch(batch_size)
             return Session(whole.program, self.store.parameters, None, False, momentum, 1)
         team = min(threads.team_size(self.built.work * batch_size, num_threads), len(self.x))
         return Session(self.built.program, self.store.parameters, self.accumulation, self.update == "async", momentum,
@@ -194,7 +196,7 @@ class Job:
             prepared = self.built.refresh(self.store, 1)
             session.images(self.x, self.y, order, prepared, self.outputs, self.losses, seed, step, batch_size)
             return
-        built = self.program(len(order), False)
+        built = self.for_batch(len(order))
         team = threads.team_size(built.work, num_threads)
         prepared = built.refresh(self.store, team)
         outputs, losses = np.empty_like(self.outputs[: len(order)]), np.empty(len(order))

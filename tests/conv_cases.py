@@ -77,6 +77,15 @@ CASES = [
     Case("stride-beyond-image", (2, 3, 5, 5), (4, 3, 2, 2), {"stride": 9}),
     Case("stride-leaves-a-rest", (1, 3, 8, 9), (4, 3, 3, 3), {"stride": 3}),
     Case("many-images", (17, 2, 4, 5), (3, 2, 3, 3), {"padding": 1}),
+    Case("small-images", (29, 6, 4, 4), (20, 6, 5, 5), {"padding": 2}),
+    Case("small-images-one-channel", (14, 1, 8, 8), (6, 1, 5, 5), {"padding": 2}),
+    Case(
+        "small-images-uneven",
+        (15, 3, 9, 7),
+        (5, 3, 3, 4),
+        {"padding": ((0, 3), (4, 1)), "stride": (2, 3), "dilation": (2, 1)},
+    ),
+    Case("small-images-mostly-padding", (16, 2, 2, 3), (7, 2, 2, 2), {"padding": 4}),
     Case("9-pixels", (2, 16, 3, 3), (40, 16, 3, 3), {"padding": 1}),  # results transposed on the way out
     Case("49-pixels-groups", (2, 8, 7, 7), (64, 4, 3, 3), {"groups": 2, "padding": 1}),
     Case("9-pixels-many-filters", (1, 4, 3, 3), (1100, 4, 1, 1)),

@@ -382,6 +382,20 @@ MUTATIONS = [
         "test_hogwild.py",
     ),
     Mutation(
+        "small images miss the last column of a filter that meets them",
+        "fastconv/_loops/direct_images.pyx",
+        "last = ceil_div(size - start, step) if",
+        "last = (size - start) // step if",
+        "test_conv2d.py",
+    ),
+    Mutation(
+        "a call for no rows copies some",
+        "fastconv/_loops/rows.pxd",
+        "if rows < 1:",
+        "if rows < 0:",
+        "test_conv2d.py",
+    ),
+    Mutation(
         "out may overlap an input",
         "fastconv/arrays.pyx",
         "if array is not None and shares_memory(out, array):",

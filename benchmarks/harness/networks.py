@@ -1,9 +1,43 @@
-"""The peers of whole networks: a fastconv network's twins in torch and in ONNX Runtime, with the same weights."""
+"""Networks and what they learn, and the peers of whole networks: a fastconv network's twins in torch and in ONNX
+Runtime, with the same weights."""
 
 import numpy as np
 
+from fastconv import nn
 from harness import peers
 from harness.peers import ONNX_IR, ONNX_OPSET, onnxruntime, torch
+
+CIFAR_WIDTHS = (32, 32, "pool", 64, 64, "pool", 128, 128, "pool")
+
+
+def lenet():
+    """(network, images, labels, batch size) of scikit-learn's digits."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    x = (data.images[:, None] / 16).astype(np.float32)
+    return nn.lenet(input_shape=(1, 8, 8)), x, data.target, 32
+
+
+def cifar():
+    """A VGG of 0.3 M parameters for 32 x 32 pixels; the images are noise around a picture for each label."""
+    layers, channels = [], 3
+    for width in CIFAR_WIDTHS:
+        layers += [nn.MaxPool2d(2)] if width == "pool" else [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+        channels = channels if width == "pool" else width
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 10, 1024)
+    x = rng.standard_normal((10, 3, 32, 32))[y] + rng.standard_normal((1024, 3, 32, 32))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2048, 10)), x.astype(np.float32), y, 32
+
+
+def vgg16():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((12, 3, 224, 224), np.float32)
+    return nn.vgg16(), x, rng.integers(0, 1000, len(x)), 4
+
+
+TASKS = {"lenet": lenet, "cifar": cifar, "vgg16": vgg16}
 
 
 def torch_twin(layer):
@@ -34,6 +68,33 @@ def torch_networks(net, x):
     last = torch_model(net).to(memory_format=torch.channels_last)
     image_last = image.contiguous(memory_format=torch.channels_last)
     return {"torch": lambda: twin(image), "torch channels_last": lambda: last(image_last)}
+
+
+def torch_trainings(net, x, y, batch_size, order, **descent):
+    """{name: callable}: an epoch of torch's own loop over the images in that order, which returns the mean loss."""
+    if not torch:
+        return {}
+
+    @torch.inference_mode(False)
+    def epoch_of(memory_format):
+        model = torch_model(net, training=True).to(memory_format=memory_format)
+        images, targets = torch.from_numpy(x).contiguous(memory_format=memory_format), torch.from_numpy(y)
+        optimizer = torch.optim.SGD(model.parameters(), **descent, fused=True)
+
+        @torch.inference_mode(False)
+        def epoch():
+            loss = 0.0
+            for some in torch.from_numpy(order).split(batch_size):
+                optimizer.zero_grad()
+                mean = torch.nn.functional.cross_entropy(model(images[some]), targets[some])
+                mean.backward()
+                optimizer.step()
+                loss += float(mean.detach()) * len(some)
+            return loss / len(x)
+
+        return epoch
+
+    return {"torch": epoch_of(torch.contiguous_format), "torch channels_last": epoch_of(torch.channels_last)}
 
 
 def onnx_network(net, x, threads):

@@ -17,31 +17,33 @@ cdef inline Py_ssize_t input_rows(const fc_geometry *g, Py_ssize_t rows) noexcep
 
 
 # Copies rows first.. of the padded image in strips of `width` channels, `strip` bytes apart, pixels `pitch` bytes
-# apart, zeros where there is no image.
+# apart, zeros where there is no image: in one piece from the end of a row's pixels to the first of the next, as calls
+# are what small images cost.
 cdef inline void copy_rows(const fc_kernels *kernels, const fc_geometry *g, const intptr_t *x_strides,
                            const char *image, Py_ssize_t channels, Py_ssize_t first, Py_ssize_t rows,   # IN
                            char *to, Py_ssize_t pitch, Py_ssize_t row_pitch,                            # OUT
                            Py_ssize_t width, Py_ssize_t strip) noexcept nogil:
-    cdef Py_ssize_t size = kernels.itemsize, pixels = row_width(g), h, row, c
-    cdef Py_ssize_t left, inside
-    cdef const char *src
-    cdef char *at
-    for row in range(rows):
-        h = first + row - g.pad_top
-        if h < 0 or h >= g.H:
-            left, inside = pixels, 0
-        else:
-            left, inside = least(g.pad_left, pixels), max(0, least(g.W, pixels - g.pad_left))
-        at = to + row * row_pitch
-        for c from 0 <= c < channels by width:
-            kernels.scale(left * pitch // size, 0, at + c // width * strip)
-            kernels.scale((pixels - left - inside) * pitch // size, 0,
-                          at + c // width * strip + (left + inside) * pitch)
-        src, at = image + h * x_strides[2], at + left * pitch
-        if x_strides[1] == size and x_strides[3] == channels * size and pitch == channels * size:
-            kernels.pack(1, inside * channels, src, 0, size, at, 0, inside * channels, 0)
-        else:
-            kernels.pack(inside, channels, src, x_strides[3], x_strides[1], at, pitch, width, strip)
+    cdef Py_ssize_t size = kernels.itemsize, pixels = row_width(g), row, c
+    cdef Py_ssize_t above = least(rows, max(0, g.pad_top - first)), h = first + above - g.pad_top
+    cdef Py_ssize_t left = least(g.pad_left, pixels), inside = max(0, least(g.W, pixels - left))
+    cdef Py_ssize_t lines = max(0, least(rows - above, g.H - h)) if inside > 0 else 0    # that meet the image
+    cdef Py_ssize_t start = above * row_pitch + left * pitch, end = (rows - 1) * row_pitch + pixels * pitch
+    cdef Py_ssize_t gap, line = inside * pitch
+    cdef const char *src = image + h * x_strides[2]
+    if rows < 1:    # a share of few rows
+        return
+    for c from 0 <= c < channels by width:
+        kernels.scale((start if lines > 0 else end) // size, 0, to + c // width * strip)
+        for row in range(lines):
+            gap = start + row * row_pitch + line
+            kernels.scale(((end if row == lines - 1 else gap - line + row_pitch) - gap) // size, 0,
+                          to + c // width * strip + gap)
+    if x_strides[1] == size and x_strides[3] == channels * size and pitch == channels * size:
+        kernels.pack(lines, inside * channels, src, x_strides[2], size, to + start, row_pitch, inside * channels, 0)
+        return
+    for row in range(lines):
+        kernels.pack(inside, channels, src + row * x_strides[2], x_strides[3], x_strides[1],
+                     to + start + row * row_pitch, pitch, width, strip)
 
 
 # A window of height x width pixels from (h, w) on of an image of H x W pixels, channels-last, zeros outside of it.

@@ -137,15 +137,18 @@ cdef Py_ssize_t copy_block(const WeightGrad *p, const Operands *at, Py_ssize_t b
     cdef Py_ssize_t size = p.kernels.itemsize, image = block // p.row_blocks * p.images
     cdef Py_ssize_t images = least(p.images, p.g.N - image)
     cdef Py_ssize_t p0 = block % p.row_blocks * p.rows, rows = least(p.rows, p.g.P - p0), i, row
+    # Rows of grad whose pixels follow one another are one.
+    cdef Py_ssize_t together = rows if p.grad_strides[2] == p.g.Q * p.grad_strides[3] else 1
     for i in range(images):
         copy_rows(p.kernels, &p.g, p.x_strides, at.x + (image + i) * p.x_strides[0] + c0 * p.x_strides[1], channels,
                   p0 * p.g.stride_h, input_rows(&p.g, rows), x + i * p.image_pitch, p.pitch, p.row_pitch,
                   p.width, p.strip_pitch)
         for row in range(rows):
             row_offsets[i * rows + row] = i * p.image_pitch + row * p.g.stride_h * p.row_pitch
-            p.kernels.pack(p.g.Q, filters, at.weights + (image + i) * p.grad_strides[0] + k0 * p.grad_strides[1]
-                           + (p0 + row) * p.grad_strides[2], p.grad_strides[3], p.grad_strides[1],
-                           grad + (i * rows + row) * p.g.Q * width * size, width * size, width,
+        for row from 0 <= row < rows by together:
+            p.kernels.pack(together * p.g.Q, filters, at.weights + (image + i) * p.grad_strides[0]
+                           + k0 * p.grad_strides[1] + (p0 + row) * p.grad_strides[2], p.grad_strides[3],
+                           p.grad_strides[1], grad + (i * rows + row) * p.g.Q * width * size, width * size, width,
                            images * rows * p.g.Q * width * size)
     return images * rows
 

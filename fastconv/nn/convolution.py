@@ -86,12 +86,12 @@ class Conv2d(Layer):
     def takes_in(self, layer):
         return isinstance(layer, ReLU)
 
-    def prepare(self, store, row, shape, norm, out, team):
-        """Packs the weights as the row of the table takes them, with the BatchNorm2d behind the layer in them."""
+    def prepare(self, store, nest, shape, norm, out, team):
+        """Packs the weights as the nest takes them, with the BatchNorm2d behind the layer in them."""
         weight = store.stored(self, "weight")
         if norm is not None:
             weight = weight * (store.view(norm, "weight") * norm.state_of(store)[1])[:, None, None, None]
-        row.nest(shape).prepare(shape.packed, weight, out, None, team)
+        nest.prepare(shape.packed, weight, out, None, team)
 
     def fold_bias(self, store, norm, out):
         """The bias of the convolution and the BatchNorm2d behind it in one."""
@@ -113,19 +113,19 @@ class Conv2d(Layer):
         """The pixels of dx that one part gives."""
         row, size = cheapest(part.shape, to.itemsize), to.itemsize
         turning = input_grad.turning(shape.packed, size, part.taps)
-        turned = empty(part.shape.weight_shape, to.store.parameters.dtype)
+        turned, nest = empty(part.shape.weight_shape, to.store.parameters.dtype), row.nest(part.shape)
 
         def prepare(out, team):
             turning.run(None, to.store.stored(self, "weight"), None, turned, team)
-            row.nest(part.shape).prepare(part.shape.packed, turned, out, None, team)
+            nest.prepare(part.shape.packed, turned, out, None, team)
 
         weights = to.prepared(row.weight_bytes(part.shape, size, None), (self,), prepare)
         rows, columns = part.source
         source = grad, rows.start * grad.strides[1] + columns.start * grad.strides[2]
         whole = part.shape.output_shape == (to.images, shape.H, shape.W, shape.C)
         y = dx if whole else to.value((part.shape.K, part.shape.P, part.shape.Q))
-        nest = row.compile(part.shape, size, grad.strides, False, None)
-        to.step(nest, source, weights, None, y, part.shape.flops)
+        convolve = row.compile(part.shape, size, grad.strides, False, None)
+        to.step(convolve, source, weights, None, y, part.shape.flops)
         if not whole:
             target = tuple((axis.start, axis.step) for axis in part.target)
             to.step(input_grad.spreading(part.shape.packed, size, (shape.H, shape.W), target), y, None, None, dx)
@@ -139,9 +139,10 @@ class Conv2d(Layer):
     def forward(self, to, x, norm=None, relu=False):
         shape = self.conv_shape(x.shape, to.images)
         row, y = self.row(shape, to.itemsize), to.value(self.output_shape(x.shape))
+        nest = row.nest(shape)
         sources = (self,) if norm is None else (self, norm)
         weights = to.prepared(row.weight_bytes(shape, to.itemsize, None), sources,
-                              lambda out, team: self.prepare(to.store, row, shape, norm, out, team))  # fmt: skip
+                              lambda out, team: self.prepare(to.store, nest, shape, norm, out, team))  # fmt: skip
         bias = to.parameter(self, "bias")
         if norm is not None:
             bias = to.prepared(shape.K * to.itemsize, sources, lambda out, _: self.fold_bias(to.store, norm, out))
