@@ -17,8 +17,8 @@ runs of a pixel need weights that are runs as well, so these are packed once for
             for n by MR       the tile
 
 Tiles of pixels and of images, 32 images, 5x5: 6 -> 16 filters at 4 x 4 pixels 70 and 151 GF/s of the definition, 1 ->
-6 at 8 x 8 12 and 21 (AVX2 on Zen 3, 2026-11). All images for a strip, instead of all weights for a few images, were slower: tap by tap an image is read in short runs,
-which nothing fetches ahead."""
+6 at 8 x 8 12 and 21 (AVX2 on Zen 3, 2026-11). All images for a strip, instead of all weights for a few images, were
+slower: tap by tap an image is read in short runs, which nothing fetches ahead."""
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
