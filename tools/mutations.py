@@ -186,8 +186,8 @@ MUTATIONS = [
     Mutation(
         "the row below the image is read where padding should be",
         "fastconv/_loops/rows.pxd",
-        "if h < 0 or h >= g.H:",
-        "if h < 0 or h > g.H:",
+        "max(0, least(rows - above, g.H - h))",
+        "max(0, least(rows - above, g.H - h + 1))",
         "test_tiny.py test_conv2d.py",
     ),
     Mutation(
