@@ -22,6 +22,10 @@ class Case(NamedTuple):
 
 CASES = [
     Case("1x1", (2, 19, 7, 7), (33, 19, 1, 1)),
+    Case("1x1-one-filter", (2, 21, 9, 7), (1, 21, 1, 1)),
+    Case("1x1-few-filters", (2, 21, 9, 7), (3, 21, 1, 1)),
+    Case("1x1-few-filters-groups", (2, 12, 7, 5), (4, 6, 1, 1), {"groups": 2}),
+    Case("1x1-few-filters-large", (1, 37, 130, 121), (5, 37, 1, 1)),
     Case("1x1-wide", (1, 16, 20, 15), (24, 16, 1, 1)),
     Case("1x1-strided", (1, 24, 9, 10), (17, 24, 1, 1), {"stride": 2}),
     Case("1x1-padded", (1, 3, 4, 4), (5, 3, 1, 1), {"padding": 1}),

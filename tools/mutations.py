@@ -382,6 +382,20 @@ MUTATIONS = [
         "test_hogwild.py",
     ),
     Mutation(
+        "whole rows of pixels are added up to the last group of channels only",
+        "fastconv/_loops/im2col.pyx",
+        "kernels.axpy(least(READ_TOGETHER, p.depth - row), n, 1,",
+        "kernels.axpy(READ_TOGETHER if row + READ_TOGETHER <= p.depth else 0, n, 1,",
+        "test_conv2d.py",
+    ),
+    Mutation(
+        "the dot products of one filter forget its bias",
+        "fastconv/_loops/direct.pyx",
+        "p.g.stride_w * p.pitch, y, 0, 1, at.bias != NULL)",
+        "p.g.stride_w * p.pitch, y, 0, 1, 0)",
+        "test_conv2d.py",
+    ),
+    Mutation(
         "small images miss the last column of a filter that meets them",
         "fastconv/_loops/direct_images.pyx",
         "last = ceil_div(size - start, step) if",

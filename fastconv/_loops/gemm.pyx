@@ -232,7 +232,13 @@ cdef enum:
     ROW_PARTS = 8
     LEAST_DEPTH = 256
     ROWS_IN_L2 = 16
-    BEYOND_L3 = 64 << 20     # where B comes from memory, two to eight rows of A go this way too
+    FEW_ROWS = 3             # of a tile make too few sums to hide an FMA: 2x1024x1024 12 and 29 GF/s (Zen 3, 2026-11)
+    BEYOND_L2 = 2 << 20      # where B comes from further away, up to eight rows of A go this way too: 15 and 34 for 4
+
+cdef bint by_whole_rows(Py_ssize_t m, Py_ssize_t b_bytes) noexcept nogil:
+    """Whether so many rows of A meet B like this, B being read where it lies."""
+    return m <= FEW_ROWS or (m <= DOT_ROWS and b_bytes > BEYOND_L2)
+
 
 cdef void axpy_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     """One part of k, one piece of the rows: into C itself if k is whole, else into its own partial rows."""
@@ -316,7 +322,7 @@ cdef int gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, double alpha,
             g.blocks.kc = k if m <= 4 else 2 * KC
             g.col_parts = max(1, min(n // 4, 16, <Py_ssize_t>(n * k / 1e5)))
             return run(dot_chunk, &g, g.col_parts, 0, team)
-        if b_col == itemsize and (m == 1 or (m <= DOT_ROWS and n * k * itemsize > BEYOND_L3)):
+        if b_col == itemsize and by_whole_rows(m, n * k * itemsize):
             return rows_times_matrix(&g, team)
         g.pack_b = b_col != itemsize or (m > PACK_B_TILES * kernels.MR and (
             n * k * itemsize > PACK_B_BYTES or b_row % 4096 == 0))
