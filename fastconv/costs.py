@@ -13,7 +13,7 @@ from fastconv._loops import direct_rows as _direct_rows
 from fastconv._loops import im2col as _im2col
 from fastconv._loops.fft_depthwise import FFT_DEPTHWISE
 from fastconv._loops.kernels import active_isa, tile_sizes
-from fastconv._loops.transformed import FFT
+from fastconv._loops.transformed import FFT, round_bytes
 
 # The nominal core: GFLOP/s of float32 FMAs per ISA, and what moving data takes off, in GB/s: lowering for im2col, of
 # pixels, or of rows with so much more for each run of neighbours; and transposing to channels-last and back. Fitted to
@@ -44,7 +44,7 @@ GRAD_SPEED, GRAD_NS = 0.8, 0.55
 # tiles leave the caches where as many of them as a register tile has rows are more than a round (transformed.pyx).
 # THERE_AND_BACK: what transforms that stay in caches cost of others (depthwise, 3x3 to 9x9 in place: 0.5 to 0.7).
 TRANSFORM_GFLOPS, SPECTRA_SPEED, SPECTRA_GBYTES, PREPARED_SPECTRA, THERE_AND_BACK = 35.0, 0.75, 20.0, 2.5, 0.6
-SPILLED_GBYTES, ROUND_BYTES = 5.0, 4 << 20
+SPILLED_GBYTES = 5.0
 # "direct" depthwise, share of the nominal speed: every FMA loads its pixel or its weight, and by a list of taps it
 # waits for the addresses as well. Fitted to 3x3 to 9x9 at 14 to 112 pixels, AVX2 on Zen 3, 2026-11.
 DEPTHWISE_SPEED, DEPTHWISE_LISTS_SPEED = 0.4, 0.3
@@ -207,7 +207,7 @@ def _fft_costs(shape, tile):
     products = tiles * 8 * matrices / (SPECTRA_SPEED * NOMINAL[active_isa()] * 1e9)
     read = 8 * matrices / (SPECTRA_GBYTES * 1e9)
     transformed = 12 * tile * (tile // 2 + 1) * pieces * C
-    if transformed * tile_sizes(4)[0] > ROUND_BYTES:
+    if transformed * tile_sizes(4)[0] > round_bytes:
         read += tiles * transformed / (SPILLED_GBYTES * 1e9)
     prepared = PREPARED_SPECTRA * pieces * C * filters * _fft_seconds(tile)
     return transforms + products + read + _transposing(shape, 4), prepared, FFT[tile]
