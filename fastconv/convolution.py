@@ -61,7 +61,7 @@ def conv2d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilati
     relu = check_activation(activation)
     check_blocking(blocking)
     row = choose(shape, x.itemsize, algorithm, strict, False, blocking)
-    team = threads.team_size(shape.flops, num_threads)
+    team = threads.team_size(shape.work, num_threads)
     out = to_out(out, shape.output_shape, x.dtype, (("x", x), ("weight", weight), ("bias", bias)))
     if out.size:
         row, weights = prepare_weights(row, shape, weight, blocking, team)

@@ -158,7 +158,7 @@ def _weight_gradient(shape, x, grad, algorithm, strict, blocking, out, num_threa
     way = choose_weight_grad(shape, x.itemsize, algorithm, strict)
     if blocking is not None:
         raise ValueError("blocking was given, but a weight gradient has no blocks to set")
-    team = threads.team_size(shape.flops, num_threads)
+    team = threads.team_size(shape.work, num_threads)
     out = to_out(out, shape.weight_shape, x.dtype, (("x", x), ("grad", grad)))
     if grad.size == 0:
         out[...] = 0
@@ -172,7 +172,7 @@ def _input_gradient(shape, size, name, grad, weight, bias, algorithm, strict, bl
     check_blocking(blocking)
     parts, covered = input_grad_parts(shape, size)
     rows = [choose(part.shape, grad.itemsize, algorithm, strict, False, blocking) for part in parts]
-    team = threads.team_size(shape.flops, num_threads)
+    team = threads.team_size(shape.work, num_threads)
     layout = shape.layout
     result_shape = (shape.N, *size, shape.C) if layout == "NHWC" else (shape.N, shape.C, *size)
     out = to_out(out, result_shape, grad.dtype, ((name, grad), ("weight", weight), ("bias", bias)))

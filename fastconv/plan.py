@@ -40,7 +40,7 @@ class Plan:
             raise TypeError(f"x is {x.dtype}, but the plan was made for {self._dtype}")
         if x.shape != shape.input_shape:
             raise ValueError(f"x has shape {x.shape}, but the plan was made for {shape.input_shape}")
-        team = threads.team_size(shape.flops, num_threads)
+        team = threads.team_size(shape.work, num_threads)
         row, weights, bias = self._parameters
         out = to_out(out, shape.output_shape, x.dtype, (("x", x),))
         if out.size:

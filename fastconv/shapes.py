@@ -13,6 +13,9 @@ from fastconv.checks import to_choice, to_count, to_int
 
 LARGEST = 2**63 - 1
 LAYOUTS = ("NCHW", "NHWC")
+# A FLOP of a depthwise convolution, which loads its pixel or weight, takes the time of so many others (20 to 50 of 103
+# GF/s; counted as one, 384 channels at 14 pixels had one thread: NCHW 47 us, on two 27. AVX2 on Zen 3, 2026-11).
+DEPTHWISE_WORK = 4
 
 
 def to_pair(value, name, pair="(h, w)"):
@@ -99,7 +102,7 @@ class ConvShape:
     Immutable and hashable by identity; conv_shape keeps one per set of parameters."""
 
     __slots__ = ("C", "H", "K", "N", "P", "Q", "R", "S", "W", "depthwise", "dilation", "flops", "groups", "input_shape",
-                 "layout", "output_shape", "packed", "padding", "stride", "weight_shape")  # fmt: skip
+                 "layout", "output_shape", "packed", "padding", "stride", "weight_shape", "work")  # fmt: skip
 
     def __init__(self, input_shape, weight_shape, stride, padding, dilation, groups, layout):
         for name, shape in (("x", input_shape), ("weight", weight_shape)):
@@ -137,6 +140,7 @@ class ConvShape:
         self.output_shape = (self.N, *pixels, self.K) if channels_last else (self.N, self.K, *pixels)
         taps = group_channels * self.R * self.S
         self.flops = 2 * self.N * self.K * self.P * self.Q * taps
+        self.work = self.flops * (DEPTHWISE_WORK if self.depthwise else 1)  # for threads.team_size
         for name, product in (
             ("x", self.N * self.C * self.H * self.W),
             ("weight", self.K * taps),

@@ -396,6 +396,13 @@ MUTATIONS = [
         "test_conv2d.py",
     ),
     Mutation(
+        "blocks of pixels all read the first pixels of what was transposed",
+        "fastconv/_loops/im2col.pyx",
+        "x + first * p.pitch + pc * size",
+        "x + pc * size",
+        "test_conv2d.py",
+    ),
+    Mutation(
         "small images miss the last column of a filter that meets them",
         "fastconv/_loops/direct_images.pyx",
         "last = ceil_div(size - start, step) if",

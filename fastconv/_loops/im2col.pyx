@@ -44,6 +44,7 @@ cdef enum:
     SHARES = 4
     REORDERED = 256       # rows of weights that are transposed into L1 before they are put where they belong
     LEAST_CHUNKS = 8
+    LEAST_STRIPS = 2
     LEAST_CHANNELS = 256
     SHORT_SUM = 512
     FEW_FILTERS = 64      # x is read in place: a copy of it would be used a few times only
@@ -58,8 +59,9 @@ cdef struct Im2col:
     Py_ssize_t kc, mc, blocks, block, k_parts     # pixel blocks of at most `block`
     bint along_k, transposed                      # vectors along K; y is channels-first all the same
     bint plain, in_place                          # x itself is lowered[k, pixel]; and is read where it lies
-    bint shared                                   # x is transposed first, an image and group of `copied` bytes
-    Py_ssize_t copied, units, together            # images times groups; in a round
+    bint shared, ready                            # x is transposed first; and then is the matrix, under 1x1 filters
+    Py_ssize_t pitch, copied                      # bytes of its pixels, of an image and group
+    Py_ssize_t units, together                    # images times groups; in a round
     intptr_t x_strides[4]                         # of (n, c, h, w)
     Py_ssize_t y_image
     bint relu
@@ -73,6 +75,7 @@ cdef void set_up(Im2col *p, bytes geometry, Py_ssize_t itemsize, blocking):
     """Everything that shape, dtype, ISA and block sizes decide."""
     cdef const fc_kernels *kernels = kernels_for(itemsize)
     cdef Blocks blocks = default_blocks(kernels)
+    cdef Py_ssize_t parts
     p.kernels = kernels
     p.g = (<const fc_geometry *><const char *>geometry)[0]
     blocks.nc = PIXEL_COLUMNS
@@ -93,10 +96,12 @@ cdef void set_up(Im2col *p, bytes geometry, Py_ssize_t itemsize, blocking):
     if p.along_k:
         p.block = balanced(p.pixels, blocks.mc)
     else:
+        if blocking is None:
+            parts = ceil_div(LEAST_CHUNKS, max(1, p.images * p.g.groups))
+            blocks.nc = least(blocks.nc, max(LEAST_STRIPS * kernels.NR, ceil_div(p.pixels, parts)))
         p.block = ceil_div(balanced(p.pixels, blocks.nc), kernels.NR) * kernels.NR
     p.blocks = ceil_div(p.pixels, p.block) if p.block > 0 else 0
-    p.plain = p.in_place = p.shared = False
-    p.copied = p.g.C * p.g.H * p.g.W * itemsize
+    p.plain = p.in_place = p.shared = p.ready = False
     p.units = p.images * p.g.groups
     p.k_parts = max(1, min(LEAST_CHUNKS // max(1, p.images * p.g.groups * p.blocks), p.g.K // LEAST_CHANNELS))
     # A transposed chunk holds its results in scratch: 512 channels of them at most.
@@ -111,11 +116,25 @@ cdef Py_ssize_t weight_group_bytes(const Im2col *p) noexcept nogil:
     return p.g.K * (p.depth * size + ceil_div(p.depth, p.kc) * LINE)
 
 
+cdef bint all_pixels(const Im2col *p) noexcept nogil:
+    """Whether a filter sees one pixel, and each in turn; with a stride as many results may be padding."""
+    return (p.g.R == 1 and p.g.S == 1 and p.g.stride_h == 1 and p.g.stride_w == 1 and p.g.P == p.g.H
+            and p.g.Q == p.g.W)
+
+
 cdef void share(Im2col *p) noexcept:
-    """Has images transposed in a phase of their own, if that is what they need."""
+    """Has images transposed in a phase of their own, if that is what they need. Parts of K then cost nothing, where
+    pixels need not be lowered as well."""
+    cdef Py_ssize_t size = p.kernels.itemsize
+    p.pitch = p.g.C * size + (LINE if all_pixels(p) else 0)
+    p.copied = p.g.H * p.g.W * p.pitch
     p.shared = p.transposed and 0 < p.copied <= SHARED_BYTES
+    p.ready = p.shared and all_pixels(p)
     if p.shared:
         p.together = balanced(p.units, SHARED_BYTES // p.copied)
+    if p.ready:
+        p.k_parts = max(p.k_parts, min(LEAST_CHUNKS // max(1, p.units * p.blocks),
+                                       p.g.K // (LEAST_STRIPS * p.kernels.NR)))
 
 
 cdef Py_ssize_t shared_bytes(const Im2col *p) noexcept nogil:
@@ -202,20 +221,19 @@ def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, in
 
 
 cdef void transpose_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    """First phase of a round: a share of the rows of one image and group, to [h][w][c]."""
+    """First phase of a round: a share of the pixels of one image and group, to [h][w][c]."""
     cdef const Im2col *p = <const Im2col *>problem
-    cdef Py_ssize_t unit = index // SHARES, pixel = p.g.C * p.kernels.itemsize, row, rows, width
-    cdef Py_ssize_t first = span_start(p.g.H, SHARES, 1, index % SHARES)
-    cdef Py_ssize_t last = span_start(p.g.H, SHARES, 1, index % SHARES + 1)
+    # Rows that follow one another are one long row.
+    cdef bint one_row = p.x_strides[2] == p.g.W * p.x_strides[3]
+    cdef Py_ssize_t rows = 1 if one_row else p.g.H, width = p.g.H * p.g.W if one_row else p.g.W
+    cdef Py_ssize_t unit = index // SHARES, row, first = span_start(width, SHARES, p.kernels.lanes, index % SHARES)
+    cdef Py_ssize_t pixels = span_start(width, SHARES, p.kernels.lanes, index % SHARES + 1) - first
     cdef const char *x = at.x + unit // p.g.groups * p.x_strides[0] + unit % p.g.groups * p.g.C * p.x_strides[1]
     cdef char *to = at.shared + unit % p.together * p.copied
-    # Rows that follow one another are one long row.
-    rows = last - first if p.x_strides[2] == p.g.W * p.x_strides[3] else 1
-    width = rows * p.g.W
     if unit < p.units:
-        for row from first <= row < last by rows:
-            p.kernels.pack(width, p.g.C, x + row * p.x_strides[2], p.x_strides[3], p.x_strides[1],
-                           to + row * p.g.W * pixel, pixel, p.g.C, 0)
+        for row in range(rows):
+            p.kernels.pack(pixels, p.g.C, x + row * p.x_strides[2] + first * p.x_strides[3], p.x_strides[3],
+                           p.x_strides[1], to + (row * width + first) * p.pitch, p.pitch, p.g.C, 0)
 
 
 cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -231,6 +249,7 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
     cdef Py_ssize_t pc, k, j, a_row, a_col, c_row
     cdef const char *x = at.x + group * p.g.C * p.x_strides[1]
     cdef intptr_t x_strides[4]
+    cdef const char *a = scratch
     cdef const char *b
     cdef char *c
     cdef fc_store store
@@ -250,7 +269,9 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
         c = at.y + pixel * c_row + channel * size
     for pc from 0 <= pc < p.depth by p.kc:
         k = least(p.kc, p.depth - pc)
-        if p.plain:
+        if p.ready:
+            a_row, a_col, a = p.pitch, size, x + first * p.pitch + pc * size
+        elif p.plain:
             a_row, a_col = k * size + LINE, size
             kernels.pack(m, k, x + image * p.x_strides[0] + pc * p.x_strides[1] + first * size, size, p.x_strides[1],
                          scratch, a_row, k, 0)
@@ -265,7 +286,7 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
         store.beta = 0 if pc == 0 else 1
         store.col_bias = at.bias + channel * size if at.bias != NULL and pc == 0 else NULL
         store.relu = p.relu and pc + k == p.depth
-        macro_kernel(kernels, m, n, k, scratch, a_row, a_col, b, NR * size, k * NR * size, c, c_row, &store)
+        macro_kernel(kernels, m, n, k, a, a_row, a_col, b, NR * size, k * NR * size, c, c_row, &store)
     if p.transposed:
         # A few planes of y at a time, each written from one end to the other.
         for j from 0 <= j < n by kernels.lanes:
@@ -358,9 +379,7 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
     set_up(&p, geometry, itemsize, blocking)
     take_strides(strides, p.g.channels_last, p.x_strides)
     p.g.channels_last = p.along_k    # from here on: whether k counts (r, s, c)
-    if (p.g.R == 1 and p.g.S == 1 and p.g.stride_h == 1 and p.g.stride_w == 1 and p.g.P == p.g.H and p.g.Q == p.g.W
-            and p.x_strides[2] == p.g.W * p.x_strides[3]):
-        # A 1x1 filter at stride 1 sees one long row of pixels; with a stride as many results may be padding.
+    if all_pixels(&p) and p.x_strides[2] == p.g.W * p.x_strides[3]:
         p.g.W = p.g.Q = p.g.H * p.g.W
         p.g.H = p.g.P = 1
         p.plain = p.x_strides[3] == itemsize
@@ -372,7 +391,7 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
             p.blocks = ceil_div(p.pixels, p.block)
     p.y_image = p.g.groups * p.g.K * p.pixels * p.kernels.itemsize
     p.relu = relu
-    if not p.plain and p.x_strides[1] != itemsize:
+    if p.x_strides[1] != itemsize:
         share(&p)
     if by_rows:
         return compile(&p, sizeof(p), whole_rows_chunk, p.units * p.blocks, 0)

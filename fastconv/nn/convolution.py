@@ -125,7 +125,7 @@ class Conv2d(Layer):
         whole = part.shape.output_shape == (to.images, shape.H, shape.W, shape.C)
         y = dx if whole else to.value((part.shape.K, part.shape.P, part.shape.Q))
         convolve = row.compile(part.shape, size, grad.strides, False, None)
-        to.step(convolve, source, weights, None, y, part.shape.flops)
+        to.step(convolve, source, weights, None, y, part.shape.work)
         if not whole:
             target = tuple((axis.start, axis.step) for axis in part.target)
             to.step(input_grad.spreading(part.shape.packed, size, (shape.H, shape.W), target), y, None, None, dx)
@@ -146,7 +146,7 @@ class Conv2d(Layer):
         bias = to.parameter(self, "bias")
         if norm is not None:
             bias = to.prepared(shape.K * to.itemsize, sources, lambda out, _: self.fold_bias(to.store, norm, out))
-        to.step(row.compile(shape, to.itemsize, x.strides, relu, None), x, weights, bias, y, shape.flops)
+        to.step(row.compile(shape, to.itemsize, x.strides, relu, None), x, weights, bias, y, shape.work)
 
         def backward(grad):
             if relu:

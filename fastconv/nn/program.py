@@ -249,7 +249,7 @@ class Builder:
         nest = choose_weight_grad(shape, self.itemsize).nest
         sink, deliver = (("sink", 0), hogwild.to_sink) if self.shared else (None, 0)
         step = nest.compiled(shape.packed, self.itemsize, x.strides, grad.strides, deliver)
-        self.step(step, x, grad, sink, target, shape.flops)
+        self.step(step, x, grad, sink, target, shape.work)
 
     def linear_weight_gradient(self, sizes, x, grad, target, work):
         """The gradient of a fully connected layer's weights."""
