@@ -14,7 +14,7 @@ class Blocking:
     "packed" and "im2col" round mc and nc up to the register tile; "blocked" takes them as they are. Sizes
     beyond the matrix mean the whole of it. For a convolution kc cuts the sum over channels and taps; where the
     vectors lie along K, mc counts output pixels and K is not cut, where they lie along the pixels (short sums in
-    layout "NCHW"), mc counts output channels and nc pixels.
+    layout "NCHW"), mc counts output channels and nc pixels; where "direct" takes many small images, mc counts those.
 
     Raises TypeError if a size is not an integer, ValueError if it is below 1 or above 2**31 - 1."""
 

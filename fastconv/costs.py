@@ -131,9 +131,9 @@ def im2col_cost(shape, itemsize):
     runs = shape.N * shape.P * shape.C * shape.R * shape.S
     lowered = runs * shape.Q * itemsize
     product = _product_seconds(shape, itemsize, 16 if shape.layout == "NHWC" else 8)
-    all_pixels = shape.stride == (1, 1) and (shape.P, shape.Q) == (shape.H, shape.W)
-    if shape.layout == "NCHW" and all_pixels and shape.R == shape.S == 1:
-        return product + lowered / (ROWS_GBYTES * 1e9)  # x is the matrix as it lies
+    all_pixels = shape.R == shape.S == 1 and shape.stride == (1, 1) and (shape.P, shape.Q) == (shape.H, shape.W)
+    if shape.layout == "NCHW" and all_pixels:
+        return product + lowered / (ROWS_GBYTES * 1e9)  # x is the matrix as it lies, or once it is transposed
     if shape.layout == "NHWC" or _im2col.transposes(shape.packed, itemsize):
         return product + lowered / (PIXELS_GBYTES * 1e9) + _transposing(shape, itemsize)
     return product * COLUMNS + lowered / (ROWS_GBYTES * 1e9) + runs * RUN_NS * 1e-9

@@ -49,20 +49,20 @@ def accumulate(shared, updates, *, indices=None, scale=1.0, mode="hogwild", num_
     count_lost=True returns the number of adds that were seen to be lost, which makes "hogwild" slower, since every
     store then looks at what it replaces; else the result is None.
 
-    Raises ValueError and TypeError as the message says, before any thread starts."""
+    Raises ValueError and TypeError as the message says, before anything is added."""
     check_shared(shared, "shared")
     updates = as_array(updates, "updates")
     check_same_dtype("shared", shared, "updates", updates)
     if updates.ndim != 2:
         raise ValueError(f"updates must be 2-D, one row an update, got shape {updates.shape}")
-    team = threads.team_size(threads.ELEMENT_WORK * updates.size, num_threads)
-    if indices is not None:
-        indices = check_indices(indices, shared, updates.shape, team)
-    elif updates.shape[1] != shared.size:
+    if indices is None and updates.shape[1] != shared.size:
         raise ValueError(f"updates must have {shared.size} columns, as shared has elements, got {updates.shape[1]}")
     mode, scale, count_lost = to_choice(mode, "mode", MODES), to_real(scale, "scale"), to_flag(count_lost, "count_lost")
     if shares_memory(shared, updates):
         raise ValueError("shared shares memory with updates")
+    team = threads.team_size(threads.ELEMENT_WORK * updates.size, num_threads)
+    if indices is not None:
+        indices = check_indices(indices, shared, updates.shape, team)
     lost = 0
     if updates.size:
         if updates.strides[1] != updates.itemsize or not updates.flags.aligned:

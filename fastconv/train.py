@@ -11,7 +11,6 @@ steps of a program for the whole mini-batch."""
 import math
 import time
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 
 import numpy as np
 
@@ -124,7 +123,7 @@ class Job:
         self.losses = np.empty(len(x))
         self.accumulation, self.update = accumulation, update
         self.parallel = self.choose_parallel(parallel)
-        self.for_batch = lru_cache(maxsize=2)(lambda images: self.program(images, False))  # the last may be smaller
+        self.of_batch = {}  # images -> Built; the last batch may be smaller
 
     def choose_parallel(self, parallel):
         """ "images" or "operations", from the layers' shapes; ValueError where what was asked for does not combine."""
@@ -163,6 +162,12 @@ class Job:
 
         key = (self.net, "training", images, self.x.shape[1:], shares, self.loss, len(self.layers))
         return compiled(self.store, key, build)
+
+    def for_batch(self, images):
+        """The pass of a whole mini-batch."""
+        if images not in self.of_batch:
+            self.of_batch[images] = self.program(images, False)
+        return self.of_batch[images]
 
     def session(self, batch_size, momentum, num_threads):
         """The memory to train in."""

@@ -48,6 +48,11 @@ CONVOLUTIONS = [
     Case("depthwise", (1, 40, 9, 9), (40, 1, 3, 3), {"groups": 40, "padding": 1}),
     Case("depthwise-rows", (1, 3, 90, 70), (3, 1, 3, 3), {"groups": 3, "padding": 1, "stride": (1, 2)}),
     Case("rows", (1, 3, 40, 63), (30, 3, 3, 3), {"padding": 1, "stride": (2, 1)}),
+    Case("1x1-one-filter", (1, 19, 50, 60), (1, 19, 1, 1)),
+    Case("1x1-few-filters", (1, 19, 50, 60), (3, 19, 1, 1)),
+    Case("1x1-transposed", (1, 24, 7, 7), (128, 24, 1, 1)),
+    Case("small-images", (17, 5, 5, 4), (40, 5, 3, 3), {"padding": 1}),
+    Case("few-small-images", (6, 5, 5, 4), (40, 5, 3, 3), {"padding": 2}),
     Case("one-pixel", (1, 30, 3, 3), (500, 30, 3, 3)),
     Case("large-weights", (1, 150, 5, 6), (300, 150, 3, 3), {"padding": 1}),  # transforms in two phases
 ]

@@ -88,9 +88,9 @@ def test_tiles_and_vectors_that_end_early(algorithm, layout, dtype, isa):
 
 
 SOME = [i for i, case in enumerate(CASES) if case.name in
-        {"1x1", "3x3-padded", "3x3-strided", "dilated", "groups", "depthwise", "depthwise-strided", "depthwise-5x5",
-         "depthwise-5x5-plain", "depthwise-5x5-strided", "9-pixels", "9-pixels-many-filters", "k-beyond-a-block",
-         "no-channels"}]  # fmt: skip
+        {"1x1", "1x1-one-filter", "1x1-few-filters", "1x1-transposed-parts", "small-images", "3x3-padded",
+         "3x3-strided", "dilated", "groups", "depthwise", "depthwise-strided", "depthwise-5x5", "depthwise-5x5-plain",
+         "depthwise-5x5-strided", "9-pixels", "9-pixels-many-filters", "k-beyond-a-block", "no-channels"}]  # fmt: skip
 by_some = pytest.mark.parametrize("index", SOME, ids=[CASES[i].name for i in SOME])
 
 
@@ -139,7 +139,7 @@ MEMORY_CASES = [Case("3x3", (2, 17, 6, 7), (5, 17, 3, 3), {"padding": 1, "stride
 @by_dtype
 @by_algorithm
 def test_any_memory_layout_and_unchanged_inputs(memory, case, layout, dtype, algorithm, isa):
-    """Strides, alignment and writeability of the arguments change no bit of the result, nor the call them."""
+    """Strides, alignment and writeability of the arguments change nothing in the result, nor the call them."""
     if not able(algorithm, shape_of(case, layout)):
         return
     x, weight, bias = (whole(s, i) for i, s in enumerate((case.x, case.weight, case.weight[:1])))

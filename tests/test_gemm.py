@@ -17,7 +17,7 @@ by_algorithm = pytest.mark.parametrize("algorithm", [name for name in products.A
 # (56), n (2048) and k (1024).
 SHAPES = [(1, 1, 1), (3, 5, 7), (14, 32, 9), (1, 40, 30), (40, 1, 30), (1, 1, 50), (9, 33, 1), (5, 300, 20),
           (130, 70, 65), (57, 130, 40), (2, 3000, 12), (61, 2100, 3), (20, 40, 2050), (1, 2100, 1100),
-          (2100, 1, 1030)]  # fmt: skip
+          (2100, 1, 1030), (3, 70, 600), (2, 4500, 40), (6, 1100, 530)]  # fmt: skip
 by_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
 
 

@@ -1,6 +1,6 @@
 /* Functions of single elements, y[i] = f(a[i], b[i], s) for i < n, in the order of the FC_ names in kernels.h;
- * the largest of a row; and dropout. y may be a or b. Called by pointwise.pyx and softmax.pyx of
- * fastconv/_loops. exp and log are written out on vectors: libm's take one element at a time. */
+ * the largest of a row; and dropout. y may be a or b. Called by fastconv/_loops: pointwise.pyx,
+ * softmax.pyx, and where no tile applies the ReLU. exp and log are written out on vectors: libm's take one element at a time. */
 
 #if FC_REAL_BYTES == 4
 #define MANTISSA 23

@@ -4,7 +4,7 @@
  *   axpy   c[j] += alpha * sum_k a[k] * b[k][j]
  *   scale  c[j] = beta * c[j], 0 when beta is 0 whatever c held
  *
- * Called by fastconv/_loops/gemm.pyx for one or a few rows. */
+ * Called by fastconv/_loops for one or a few rows, or filters. */
 
 #define DOT_M 4
 #define DOT_N 4

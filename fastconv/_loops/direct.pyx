@@ -22,6 +22,8 @@ equally high, and y is written at one stride, which is what fetches it ahead (12
 memory: 62 and 87 GF/s). Where both hold, each tile fetches pixels of the next instead of weights (144 -> 24 channels at
 56 pixels, 8 images: 50 and 82; AVX2 on Zen 3, 2026-11). Fetching y like x helped 16 -> 96 channels and hurt 32 -> 192.
 
+One 1x1 filter on pixels in place takes their dot products instead; `blocking` does not apply to it.
+
 Bytes per FLOP, with all of it in L2: a tile of m pixels reads (m + NR) items and does 2*m*NR FLOPs per k, 0.2 bytes a
 FLOP at 14 x 32 floats; the copy into scratch moves each pixel once for 2*R*S*K FLOPs."""
 cimport numpy as cnp

@@ -9,9 +9,9 @@ filter that lie inside the image, each one run of the columns that do: padding i
 runs of a pixel need weights that are runs as well, so these are packed once for each distinct range of columns: 3 + 4
 + 5 + 4 + 3 columns of a filter of 5 for 5 pixels and more.
 
-    chunk: up to MR images, cut by shape alone
+    chunk: up to MR images (or the user's mc), and a band of output rows where images are few; cut by shape alone
       images -> scratch       channels-last, a line apart, so that they do not share the sets of L1, where they stay
-      for p in P
+      for p in the band
         for q in Q
           for jr in K by NR   a strip of the weights [r][s][c][NR] of the range of q; all of them stay in L2
             for n by MR       the tile
@@ -28,13 +28,15 @@ from fastconv._loops.team cimport Operands, compile, run
 
 cnp.import_array()
 
-# MOST_COLUMNS: of y, which each have a place in the problem. WEIGHT_BYTES: half of Zen 3's L2. IMAGES_BYTES: what it
-# has beside them.
+# MOST_COLUMNS, MOST_ROWS: of y; columns each have a place in the problem, and the cost counts both one by one.
+# WEIGHT_BYTES: of floats, half of Zen 3's L2. IMAGES_BYTES: what it has beside them.
 cdef enum:
     MOST_COLUMNS = 16
+    MOST_ROWS = 64
     WEIGHT_BYTES = 256 << 10
     IMAGES_BYTES = 128 << 10
     LINE = 64
+    LEAST_CHUNKS = 4
 
 # The columns of the filter that meet the image at one column of y, and where the weights of that range are.
 cdef struct Range:
@@ -46,9 +48,9 @@ cdef struct Images:
     fc_geometry g
     Range ranges[MOST_COLUMNS]                    # of each q
     Py_ssize_t prepared                           # bytes of the packed weights
-    Py_ssize_t images, chunks                     # images of a chunk
+    Py_ssize_t images, parts, bands               # images of a chunk at most; how many chunks of them, and of rows
     Py_ssize_t image, row, pixel                  # bytes from one to the next in scratch
-    bint packed                                   # an image of x is one run
+    bint one_run                                  # an image of x
     intptr_t x_strides[4]                         # of (n, c, h, w)
     bint relu
 
@@ -90,7 +92,8 @@ cdef void set_up(Images *p, bytes geometry, Py_ssize_t itemsize, blocking):
     p.row = p.g.W * p.pixel
     p.image = p.g.H * p.row + LINE
     p.images = balanced(p.g.N, p.kernels.MR if blocking is None else blocking.mc)
-    p.chunks = ceil_div(p.g.N, p.images)
+    p.parts = ceil_div(p.g.N, p.images)
+    p.bands = least(p.g.P, ceil_div(LEAST_CHUNKS, p.parts))
 
 
 cdef Py_ssize_t scratch_bytes(const Images *p) noexcept nogil:
@@ -101,7 +104,9 @@ def takes(bytes geometry):
     """Whether a shape can be computed like this."""
     cdef Images p
     cdef const fc_geometry *g = <const fc_geometry *><const char *>geometry
-    if not g.channels_last or g.groups > 1 or g.dilation_w > 1 or g.Q > MOST_COLUMNS or g.N < 1 or g.P < 1:
+    if not g.channels_last or g.groups > 1 or g.dilation_w > 1 or g.N < 1:
+        return False
+    if not (1 <= g.P <= MOST_ROWS and 1 <= g.Q <= MOST_COLUMNS):
         return False
     set_up(&p, geometry, 4, None)
     return p.images * p.image <= IMAGES_BYTES and p.prepared <= WEIGHT_BYTES
@@ -156,7 +161,7 @@ def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, in
 
 cdef void copy_images(const Images *p, const char *x, Py_ssize_t images, char *to) noexcept nogil:
     cdef Py_ssize_t size = p.kernels.itemsize, items = p.g.H * p.g.W * p.g.C, i, h
-    if p.packed:
+    if p.one_run:
         p.kernels.pack(images, items, x, p.x_strides[0], size, to, p.image, items, 0)
         return
     for i in range(images):
@@ -168,8 +173,9 @@ cdef void copy_images(const Images *p, const char *x, Py_ssize_t images, char *t
 cdef void images_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Images *p = <const Images *>problem
     cdef const fc_kernels *kernels = p.kernels
-    cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, first = span_start(p.g.N, p.chunks, 1, index)
-    cdef Py_ssize_t images = span_start(p.g.N, p.chunks, 1, index + 1) - first
+    cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, part = index // p.bands, band = index % p.bands
+    cdef Py_ssize_t first = span_start(p.g.N, p.parts, 1, part)
+    cdef Py_ssize_t images = span_start(p.g.N, p.parts, 1, part + 1) - first
     cdef Py_ssize_t tiles = ceil_div(images, kernels.MR), c_row = p.g.P * p.g.Q * p.g.K * size
     cdef Py_ssize_t row, q, jr, cols, i, m, n, r, depth
     cdef intptr_t *offsets = <intptr_t *>scratch
@@ -184,7 +190,7 @@ cdef void images_chunk(const void *problem, const Operands *at, Py_ssize_t index
     copy_images(p, at.x + first * p.x_strides[0], images, x)
     for r in range(p.g.R):
         offsets[r] = r * p.g.dilation_h * p.row
-    for row in range(p.g.P):
+    for row in range(span_start(p.g.P, p.bands, 1, band), span_start(p.g.P, p.bands, 1, band + 1)):
         rows = taps_inside(row * p.g.stride_h - p.g.pad_top, p.g.dilation_h, p.g.R, p.g.H)
         for q in range(p.g.Q):
             columns = &p.ranges[q]
@@ -213,7 +219,7 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
     cdef Images p
     set_up(&p, geometry, itemsize, blocking)
     take_strides(strides, p.g.channels_last, p.x_strides)
-    p.packed = ((p.x_strides[1] == itemsize or p.g.C == 1) and (p.x_strides[3] == p.pixel or p.g.W == 1)
-                and (p.x_strides[2] == p.row or p.g.H == 1))
+    p.one_run = ((p.x_strides[1] == itemsize or p.g.C == 1) and (p.x_strides[3] == p.pixel or p.g.W == 1)
+                 and (p.x_strides[2] == p.row or p.g.H == 1))
     p.relu = relu
-    return compile(&p, sizeof(p), images_chunk, p.chunks, scratch_bytes(&p))
+    return compile(&p, sizeof(p), images_chunk, p.parts * p.bands, scratch_bytes(&p))

@@ -18,4 +18,5 @@ cdef void product_here(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
                        const char *a, Py_ssize_t a_row, Py_ssize_t a_col,
                        const char *b, Py_ssize_t b_row, Py_ssize_t b_col, double beta,
                        char *c, Py_ssize_t c_row, char *scratch) noexcept nogil
+# Whether so few rows of A meet B, so many bytes, where it lies, row after row.
 cdef bint by_whole_rows(Py_ssize_t m, Py_ssize_t b_bytes) noexcept nogil

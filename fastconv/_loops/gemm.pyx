@@ -10,8 +10,8 @@ im2col.pyx, product_here by linear.pyx.
             for ir in MC by MR   the tile
 
 Start reading at packed. Threads share the packed block of B and take blocks of rows, and of columns where
-rows are few: rectangles of C, cut by shape alone. The sum over k is never cut between threads, so any
-number of them gives the same bits."""
+rows are few: rectangles of C, cut by shape alone, as the sum over k of a few rows is (rows_times_matrix), so any
+number of threads gives the same bits."""
 from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, span_start
@@ -225,12 +225,13 @@ cdef int packed(Gemm *g, int team) except -1:
 
 # The product of a few rows with a matrix as it lies: whole rows of B, read from one end to the other, are what the
 # prefetchers like best (27 of 30 GB/s; 22 in pieces of 2048 columns), so k is cut, by shape alone, and the partial
-# sums are added in order. Only rows too long for L1 are cut as well. Some rows of B at a time stay in L2 while
-# every row of A meets them.
+# sums are added in order. Rows too long for L1 are cut as well, and others where a short k leaves fewer than
+# LEAST_CHUNKS pieces. Some rows of B at a time stay in L2 while every row of A meets them.
 cdef enum:
     ROW_COLUMNS = 8192
     ROW_PARTS = 8
     LEAST_DEPTH = 256
+    LEAST_WIDTH = 1024
     ROWS_IN_L2 = 16
     FEW_ROWS = 3             # of a tile make too few sums to hide an FMA: 2x1024x1024 12 and 29 GF/s (Zen 3, 2026-11)
     BEYOND_L2 = 2 << 20      # where B comes from further away, up to eight rows of A go this way too: 15 and 34 for 4
@@ -265,6 +266,7 @@ cdef int rows_times_matrix(Gemm *g, int team) except -1:
     cdef Py_ssize_t i, row_bytes = g.n * g.kernels.itemsize
     g.col_parts = ceil_div(g.n, ROW_COLUMNS)
     g.row_parts = max(1, min(ROW_PARTS // g.col_parts, g.k // LEAST_DEPTH))
+    g.col_parts = max(g.col_parts, min(ceil_div(LEAST_CHUNKS, g.row_parts), g.n // LEAST_WIDTH))
     if g.row_parts > 1:
         partials = borrow(g.row_parts * g.m * row_bytes)
         g.b_pack = partials.data

@@ -9,7 +9,8 @@ Per group, with C, K the channels of one group, two forms of the same sum over k
 
 so that the vectors of a tile always lie along what is contiguous in y. With few pixels or a long sum channels-first
 results go through a block of scratch and are transposed on the way out, and the image is transposed on the way in: a
-phase before, once, into scratch that all threads share.
+phase before, once, into scratch that all threads share; under 1x1 filters that is the matrix. 1x1 filters at stride 1
+read channels-first x as the matrix too, in place if they are few; very few take whole rows of it, without a tile.
 
 A chunk is (image and group, block of pixels, part of K), cut by shape alone."""
 import numpy as np
@@ -32,8 +33,10 @@ from fastconv._loops.team import note_parallel
 cnp.import_array()
 
 # A block of pixels: 56 rows of A as in gemm.pyx; 256 columns of B, which with k = 1024 are 1 MB and are
-# fetched ahead of use. K is cut as well while there are fewer than 8 chunks, but not below 256 channels: each
-# part lowers its pixels again, which costs up to a tenth of the product there (Zen 4, 2026-11). SHARED_BYTES: of
+# fetched ahead of use, or fewer for 8 chunks, but LEAST_STRIPS of them (384 -> 96 at 14 pixels had one chunk: 77 GF/s
+# on two threads, 75 and 130 now on one and two; Zen 3, 2026-11). K is cut as well while there are fewer than 8 chunks,
+# but not below 256 channels: each part lowers its pixels again, which costs up to a tenth of the product there (Zen 4,
+# 2026-11); down to LEAST_STRIPS of filters where pixels are ready (960 -> 320 at 7: 93 and 150). SHARED_BYTES: of
 # images that are transposed together, so that a call takes less than 2 MB; larger images are lowered by columns.
 # SHARES as in direct.pyx. (256 -> 256 at 28 pixels, stride 2: 85 GF/s, by columns 60; Zen 3, 2026-11.)
 cdef enum:
@@ -49,6 +52,7 @@ cdef enum:
     SHORT_SUM = 512
     FEW_FILTERS = 64      # x is read in place: a copy of it would be used a few times only
     ROW_COLUMNS = 4096    # of whole rows of pixels, READ_TOGETHER of which stay in L2; 2048 to 8192 do the same
+    LEAST_COLUMNS = 1024
     READ_TOGETHER = 8
     LONG_SUM = 1024       # 512 -> 512 at 14 pixels: 98 against 79 GF/s; 64 -> 64 at 224: 83 against 91
 
@@ -60,7 +64,7 @@ cdef struct Im2col:
     bint along_k, transposed                      # vectors along K; y is channels-first all the same
     bint plain, in_place                          # x itself is lowered[k, pixel]; and is read where it lies
     bint shared, ready                            # x is transposed first; and then is the matrix, under 1x1 filters
-    Py_ssize_t pitch, copied                      # bytes of its pixels, of an image and group
+    Py_ssize_t pitch, copied                      # bytes from a pixel of it to the next; of an image and group
     Py_ssize_t units, together                    # images times groups; in a round
     intptr_t x_strides[4]                         # of (n, c, h, w)
     Py_ssize_t y_image
@@ -161,9 +165,11 @@ def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
 def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
     """Bytes of scratch of a call on one thread at most: less where x is read in place."""
     cdef Im2col p
+    cdef Py_ssize_t of_one_part
     set_up(&p, geometry, itemsize, blocking)
+    of_one_part = scratch_bytes(&p)    # x that lies channels-last is not shared, and K not cut
     share(&p)
-    return scratch_bytes(&p) + shared_bytes(&p)
+    return max(of_one_part, scratch_bytes(&p) + shared_bytes(&p))
 
 
 def transposes(bytes geometry, Py_ssize_t itemsize):
@@ -376,6 +382,7 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
     """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
     cdef Im2col p
     cdef bint by_rows = False
+    cdef Py_ssize_t wide
     set_up(&p, geometry, itemsize, blocking)
     take_strides(strides, p.g.channels_last, p.x_strides)
     p.g.channels_last = p.along_k    # from here on: whether k counts (r, s, c)
@@ -387,7 +394,8 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
         by_rows = (p.in_place and not p.along_k and p.kc == p.depth and blocking is None
                    and by_whole_rows(p.g.K, p.pixels * p.depth * itemsize))
         if by_rows:
-            p.block = ceil_div(balanced(p.pixels, ROW_COLUMNS), p.kernels.NR) * p.kernels.NR
+            wide = max(LEAST_COLUMNS, ceil_div(p.pixels, ceil_div(LEAST_CHUNKS, max(1, p.units))))
+            p.block = ceil_div(balanced(p.pixels, least(ROW_COLUMNS, wide)), p.kernels.NR) * p.kernels.NR
             p.blocks = ceil_div(p.pixels, p.block)
     p.y_image = p.g.groups * p.g.K * p.pixels * p.kernels.itemsize
     p.relu = relu

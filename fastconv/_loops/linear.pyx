@@ -12,11 +12,11 @@ from fastconv._loops.gemm cimport product_bytes, product_here
 from fastconv._loops.kernels cimport fc_kernels, kernels_for
 from fastconv._loops.team cimport Operands, chunk_function, compile
 
-# FEW_ROWS is DOT_ROWS of gemm.pyx, and right for the gradients too (AlexNet's 9216 x 4096 layer, Zen 3, 2026-11).
+# MOST_ROWS is DOT_ROWS of gemm.pyx, and right for the gradients too (AlexNet's 9216 x 4096 layer, Zen 3, 2026-11).
 # Columns of a chunk: of y and dw strips of the tile; of dx two pages of a row (14 GB/s with one page, 20 with two).
 # PANEL_BYTES of dw stay in L2 while they are added up.
 cdef enum:
-    FEW_ROWS = 8
+    MOST_ROWS = 8
     Y_COLUMNS = 64
     DX_COLUMNS = 2048
     DW_COLUMNS = 256
@@ -82,7 +82,7 @@ cdef void weight_grad_chunk(const void *problem, const Operands *at, Py_ssize_t 
 
 
 def panel_rows(Py_ssize_t n_in, Py_ssize_t itemsize):
-    """Rows of dw that one chunk of linear_weight_grad computes for up to FEW_ROWS rows of x."""
+    """Rows of dw that one chunk of linear_weight_grad computes for up to MOST_ROWS rows of x."""
     return max(1, PANEL_BYTES // max(1, n_in * itemsize))
 
 
@@ -91,7 +91,7 @@ cdef compile_linear(chunk_function chunk, Py_ssize_t rows, Py_ssize_t n_in, Py_s
     """Chunks of so many columns of `width`."""
     cdef Linear p
     p.kernels, p.rows, p.n_in, p.n_out, p.accumulate = kernels_for(itemsize), rows, n_in, n_out, accumulate
-    p.tiled, p.columns = rows > FEW_ROWS, columns
+    p.tiled, p.columns = rows > MOST_ROWS, columns
     return compile(&p, sizeof(p), chunk, ceil_div(width, columns), product_bytes(p.kernels) if p.tiled else 0)
 
 
@@ -108,6 +108,6 @@ def linear_input_grad(Py_ssize_t rows, Py_ssize_t n_in, Py_ssize_t n_out, Py_ssi
 def linear_weight_grad(Py_ssize_t rows, Py_ssize_t n_in, Py_ssize_t n_out, Py_ssize_t itemsize,
                        bint accumulate=False):
     """x (rows, n_in), weights are the gradient (rows, n_out), y becomes dw (n_out, n_in), or has it added."""
-    if rows > FEW_ROWS:
+    if rows > MOST_ROWS:
         return compile_linear(weight_grad_chunk, rows, n_in, n_out, itemsize, n_in, DW_COLUMNS, accumulate)
     return compile_linear(weight_grad_chunk, rows, n_in, n_out, itemsize, n_out, panel_rows(n_in, itemsize), accumulate)
