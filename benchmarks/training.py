@@ -120,7 +120,8 @@ def main():
     rows = [row for row in result.rows if "layer" in row]
     for setting in dict.fromkeys((row["dtype"], row["layout"], row["threads"]) for row in rows):
         print_layers(setting, [r for r in rows if (r["dtype"], r["layout"], r["threads"]) == setting])
-    print_networks([row for row in result.rows if "network" in row])
+    if args.networks:
+        print_networks([row for row in result.rows if "network" in row])
     result.save()
     result.close(budget)
 
