@@ -43,13 +43,17 @@ typedef struct {
         tile_w;           /* so many pixels of x, all readable, give (tile_h-R+1) x (tile_w-S+1) of y */
     intptr_t frequencies; /* matrices of weights */
     intptr_t parts;       /* 1: real, 2: complex */
-    void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, void *v,
-                  intptr_t v_plane, void *scratch);
+    /* The tile's planes for its first rows x cols results; fewer than all may leave out planes, and pixels. */
+    void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, intptr_t rows,
+                  intptr_t cols, void *v, intptr_t v_plane, void *scratch);
     void (*weights)(intptr_t R, intptr_t S, const void *w, intptr_t w_row, intptr_t w_tap,
                     intptr_t filters, void *u, intptr_t u_frequency, intptr_t u_part, void *scratch);
     void (*output)(const void *m, intptr_t m_plane, intptr_t filters, const void *bias, int relu,
                    intptr_t rows, intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel,
                    void *scratch);
+    /* Which rows of the tile_h x tile_w frequencies, and which columns, so many results along that axis need: a bit
+     * for each; as many pixels are read. Or NULL: every tile takes part in all products. */
+    intptr_t (*points)(intptr_t results);
     intptr_t scratch_bytes;
     /* All three in one for channels that are not summed, or NULL (Winograd): one tile of x, `lanes` lanes of it, to
      * rows x cols of y. Pixels outside of the window are zero and not read. u is [frequency][part][lane], or shared

@@ -143,23 +143,29 @@ def packing_cost(shape, itemsize):
     return plain_weight_bytes(shape, itemsize) / (PACKED_GBYTES * 1e9)
 
 
+def _winograd_points(m, results):
+    """Of all tiles along an axis: m + 2 each, and the last one two more than its results (or, F(5), three)."""
+    whole, rest = divmod(results, m)
+    return whole * (m + 2) + (min(m, rest + (m % 2 and 1 - rest % 2)) + 2 if rest else 0)
+
+
 def _winograd_counts(m, shape):
-    """Tiles, products that a tile takes part in, transformed weights, in whole strips of filters."""
+    """Products that all tiles take part in, per channel and filter; transformed weights, in whole strips of filters."""
     axes = [results for results, size in ((shape.P, shape.R), (shape.Q, shape.S)) if size == 3]
     other = shape.P if shape.R == 1 else shape.Q if shape.S == 1 else 1
-    tiles = shape.N * other * math.prod(math.ceil(results / m) for results in axes)
-    products = (m + 2) ** len(axes)
+    products = shape.N * other * math.prod(_winograd_points(m, results) for results in axes)
+    matrices = (m + 2) ** len(axes)
     NR = tile_sizes(4)[1]
-    return tiles, products, products * shape.C * math.ceil(shape.K / shape.groups / NR) * NR
+    return products, matrices, matrices * shape.C * math.ceil(shape.K / shape.groups / NR) * NR
 
 
 def winograd_cost(m, shape, itemsize):
     """F(m x m, 3 x 3), or along one axis."""
-    tiles, products, weights = _winograd_counts(m, shape)
+    products, matrices, weights = _winograd_counts(m, shape)
     gbytes = MEMORY_GBYTES if weights * itemsize > NOMINAL_L3 else L3_GBYTES
     return (
-        2 * max(tiles, 4) * weights * itemsize / (4e9 * NOMINAL[active_isa()])
-        + m * WINOGRAD_NS * 1e-9 * tiles * products * (shape.C + shape.K) * itemsize / 4
+        2 * max(products / matrices, 4) * weights * itemsize / (4e9 * NOMINAL[active_isa()])
+        + m * WINOGRAD_NS * 1e-9 * products * (shape.C + shape.K) * itemsize / 4
         + weights * itemsize / (gbytes * 1e9)
         + _transposing(shape, itemsize)
     )

@@ -3,6 +3,8 @@ reference bit for bit where it multiplies what the definition multiplies, and st
 
 The algorithms are the rows of fastconv.algorithms.ALGORITHMS: a new row is tested here without a new line."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from bounds import EXACT, bound, rewritten
@@ -85,6 +87,26 @@ def test_tiles_and_vectors_that_end_early(algorithm, layout, dtype, isa):
                                 layout=layout, algorithm=algorithm)  # fmt: skip
                 expected = to_layout(reference.conv2d(x, weight), layout)
                 assert_right(got, expected, algorithm, scale_of(x, weight, case))
+
+
+ROUNDS = Case("", (3, 140, 21, 26), (140, 140, 3, 3), {"padding": 1})
+
+
+@cache
+def in_rounds():
+    x, weight = whole(ROUNDS.x, 1), whole(ROUNDS.weight, 2)
+    return x, weight, reference.conv2d(x, weight, padding=1)
+
+
+@pytest.mark.parametrize("algorithm", [row.name for row in ALGORITHMS if not row.strict])
+@by_layout
+@by_dtype
+def test_tiles_of_several_images_in_rounds(algorithm, layout, dtype, isa):
+    """Transformed weights beyond the caches, and more tiles than a round takes, in float64 of F(4x4)."""
+    x, weight, expected = in_rounds()
+    arguments = to_layout(x, layout).astype(dtype), to_layout(weight, layout).astype(dtype)
+    got = fc.conv2d(*arguments, padding=1, layout=layout, algorithm=algorithm)
+    assert_right(got, to_layout(expected, layout), algorithm, scale_of(x, weight, ROUNDS))
 
 
 SOME = [i for i, case in enumerate(CASES) if case.name in

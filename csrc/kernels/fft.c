@@ -353,40 +353,34 @@ INLINE void fft_filter(const int T, const char *x, intptr_t x_row, intptr_t x_pi
         z_to_rows(T, z, rows, cols, lanes, start, relu, y, y_row, y_pixel);
 }
 
-#define FFT(T)                                                                                         \
-    static void fft_input_##T(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels,      \
-                              void *v, intptr_t v_plane, void *scratch) {                              \
-        fft_input(T, x, x_row, x_pixel, channels, v, v_plane, scratch);                                \
-    }                                                                                                  \
-    static void fft_weights_##T(intptr_t R, intptr_t S, const void *w, intptr_t w_row, intptr_t w_tap, \
-                                intptr_t filters, void *u, intptr_t u_frequency, intptr_t u_part,      \
-                                void *scratch) {                                                       \
-        fft_weights(T, R, S, w, w_row, w_tap, filters, u, u_frequency, u_part, scratch);               \
-    }                                                                                                  \
-    static void fft_output_##T(const void *m, intptr_t m_plane, intptr_t filters, const void *bias,    \
-                               int relu, intptr_t rows, intptr_t cols, void *y, intptr_t y_row,        \
-                               intptr_t y_pixel, void *scratch) {                                      \
-        fft_output(T, m, m_plane, filters, bias, relu, rows, cols, y, y_row, y_pixel, scratch);        \
-    }                                                                                                  \
-    static void fft_filter_##T(const void *x, intptr_t x_row, intptr_t x_pixel,                        \
-                               const fc_window *inside, intptr_t lanes, const void *u, int shared,     \
-                               const void *bias, int relu, intptr_t rows, intptr_t cols, void *y,      \
-                               intptr_t y_row, intptr_t y_pixel, void *scratch) {                      \
-        fft_filter(T, x, x_row, x_pixel, inside, lanes, u, shared, bias, relu, rows, cols, y, y_row,   \
-                   y_pixel, scratch);                                                                  \
+#define FFT(T)                                                                                          \
+    static void fft_input_##T(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels,       \
+                              intptr_t rows, intptr_t cols, void *v, intptr_t v_plane, void *scratch) { \
+        (void)rows, (void)cols;                                                                         \
+        fft_input(T, x, x_row, x_pixel, channels, v, v_plane, scratch);                                 \
+    }                                                                                                   \
+    static void fft_weights_##T(intptr_t R, intptr_t S, const void *w, intptr_t w_row, intptr_t w_tap,  \
+                                intptr_t filters, void *u, intptr_t u_frequency, intptr_t u_part,       \
+                                void *scratch) {                                                        \
+        fft_weights(T, R, S, w, w_row, w_tap, filters, u, u_frequency, u_part, scratch);                \
+    }                                                                                                   \
+    static void fft_output_##T(const void *m, intptr_t m_plane, intptr_t filters, const void *bias,     \
+                               int relu, intptr_t rows, intptr_t cols, void *y, intptr_t y_row,         \
+                               intptr_t y_pixel, void *scratch) {                                       \
+        fft_output(T, m, m_plane, filters, bias, relu, rows, cols, y, y_row, y_pixel, scratch);         \
+    }                                                                                                   \
+    static void fft_filter_##T(const void *x, intptr_t x_row, intptr_t x_pixel,                         \
+                               const fc_window *inside, intptr_t lanes, const void *u, int shared,      \
+                               const void *bias, int relu, intptr_t rows, intptr_t cols, void *y,       \
+                               intptr_t y_row, intptr_t y_pixel, void *scratch) {                       \
+        fft_filter(T, x, x_row, x_pixel, inside, lanes, u, shared, bias, relu, rows, cols, y, y_row,    \
+                   y_pixel, scratch);                                                                   \
     }
 FFT(16)
 FFT(32)
 FFT(64)
 FFT(128)
-#define FFT_ENTRY(T)  \
-    {T,               \
-     T,               \
-     T * (T / 2 + 1), \
-     2,               \
-     fft_input_##T,   \
-     fft_weights_##T, \
-     fft_output_##T,  \
-     Z_BYTES(T),      \
-     fft_filter_##T},
+#define FFT_ENTRY(T)                                                                       \
+    {T,    T,          T * (T / 2 + 1), 2, fft_input_##T, fft_weights_##T, fft_output_##T, \
+     NULL, Z_BYTES(T), fft_filter_##T},
 #define FFT_TABLE FFT_ENTRY(16) FFT_ENTRY(32) FFT_ENTRY(64) FFT_ENTRY(128)

@@ -22,13 +22,14 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct fc_transform:
         intptr_t tile_h, tile_w, frequencies, parts
-        void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, void *v,
-                      intptr_t v_plane, void *scratch) noexcept nogil
+        void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, intptr_t rows,
+                      intptr_t cols, void *v, intptr_t v_plane, void *scratch) noexcept nogil
         void (*weights)(intptr_t R, intptr_t S, const void *w, intptr_t w_row, intptr_t w_tap,
                         intptr_t filters, void *u, intptr_t u_frequency, intptr_t u_part, void *scratch) noexcept nogil
         void (*output)(const void *m, intptr_t m_plane, intptr_t filters, const void *bias, int relu,
                        intptr_t rows, intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel,
                        void *scratch) noexcept nogil
+        intptr_t (*points)(intptr_t results) noexcept nogil
         intptr_t scratch_bytes
         void (*filter)(const void *x, intptr_t x_row, intptr_t x_pixel, const fc_window *inside, intptr_t lanes,
                        const void *u, int shared, const void *bias, int relu, intptr_t rows, intptr_t cols,

@@ -5,7 +5,7 @@ by the "winograd" and "fft" rows of fastconv/algorithms.py; what a transform is,
     M[f][tile][k] = sum_c V[f][tile][c] * U[f][c][k]       a product of the register tile, V read in place
     y's tile      = act(output transform of M + bias)
 
-Tiles are counted through all images. Two schedules, chosen by shape:
+Tiles are counted through all images; in V and M they lie as tile_order.pxd says. Two schedules, chosen by shape:
 
     fused       chunk: a group of tiles and all of K, a block of K at a time. V and M stay in L2, and U is read again
                 by every group: for weights that fit L2 or L3.
@@ -38,6 +38,7 @@ from fastconv._loops.kernels cimport (
 )
 from fastconv._loops.rows cimport copy_window
 from fastconv._loops.team cimport Operands, compile, followed_by, run
+from fastconv._loops.tile_order cimport ALL_POINTS, Order, Run, Tiles, order_of, place_in, run_from, taking_part
 
 cnp.import_array()
 
@@ -59,7 +60,9 @@ cdef struct Tiled:
     Py_ssize_t piece_r, piece_s                   # taps of a piece of the filter, at most
     Py_ssize_t pieces_h, pieces_w, depth          # pieces; what a product sums: pieces times channels
     Py_ssize_t rows, cols                         # of y in a tile
-    Py_ssize_t tiles_h, tiles_w, tiles            # of an image, of all images
+    Py_ssize_t last_h, last_w                     # pixels of x in a tile of the last row, column
+    Tiles of_image
+    Py_ssize_t tiles                              # of all images
     Py_ssize_t group, groups                      # tiles of a fused chunk, or of a streamed round; how many
     Py_ssize_t k_block, k_blocks                  # a multiple of NR
     Py_ssize_t run_tiles                          # neighbouring tiles that are copied, or leave, together
@@ -78,6 +81,16 @@ cdef inline Py_ssize_t spread(Py_ssize_t stride, Py_ssize_t period) noexcept nog
     return stride + LINE if stride % period == 0 else stride
 
 
+cdef (intptr_t, Py_ssize_t) points_of_rest(const fc_transform *transform, Py_ssize_t results, Py_ssize_t of_tile,
+                                           Py_ssize_t pixels) noexcept nogil:
+    """Along an axis of so many results: the points of the last tile, and its pixels, which are as many."""
+    cdef Py_ssize_t rest = results % of_tile, place, needed = 0
+    cdef intptr_t points = transform.points(rest) if transform.points != NULL and rest else ALL_POINTS
+    for place in range(pixels):
+        needed += points >> place & 1
+    return ALL_POINTS if needed == pixels else points, needed
+
+
 cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, bint in_place):
     """Everything that shape, dtype and ISA decide, and whether x can be read in place."""
     cdef Py_ssize_t planes, per_tile, weight_bytes, strips, NR, F
@@ -90,8 +103,10 @@ cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, b
     p.pieces_h, p.pieces_w = ceil_div(p.g.R, p.piece_r), ceil_div(p.g.S, p.piece_s)
     p.depth = p.pieces_h * p.pieces_w * p.g.C
     p.rows, p.cols = p.transform.tile_h - p.piece_r + 1, p.transform.tile_w - p.piece_s + 1
-    p.tiles_h, p.tiles_w = ceil_div(p.g.P, p.rows), ceil_div(p.g.Q, p.cols)
-    p.tiles = p.g.N * p.tiles_h * p.tiles_w
+    p.of_image.high, p.of_image.wide = ceil_div(p.g.P, p.rows), ceil_div(p.g.Q, p.cols)
+    p.of_image.below, p.last_h = points_of_rest(p.transform, p.g.P, p.rows, p.transform.tile_h)
+    p.of_image.right, p.last_w = points_of_rest(p.transform, p.g.Q, p.cols, p.transform.tile_w)
+    p.tiles = p.g.N * p.of_image.high * p.of_image.wide
     p.in_place, p.channels_last_y = in_place, p.g.channels_last
     weight_bytes = F * p.transform.parts * p.depth * p.g.K * itemsize
     p.streamed = weight_bytes > FUSED_WEIGHTS
@@ -111,7 +126,7 @@ cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, b
     p.groups = ceil_div(p.tiles, p.group)
     p.v_row, p.m_row = spread(p.depth * itemsize, 1024), p.k_block * itemsize
     p.v_plane, p.m_plane = spread(p.group * p.v_row, 4096), spread(p.group * p.m_row, 4096)
-    p.run_tiles = min(p.tiles_w, p.group)
+    p.run_tiles = min(p.of_image.wide, p.group)
     p.staged_bytes = p.transform.tile_h * (p.run_tiles * p.cols + p.piece_s - 1) * p.g.C * itemsize
     p.left_bytes = 0 if p.channels_last_y else p.rows * p.run_tiles * p.cols * p.k_block * itemsize
 
@@ -135,69 +150,72 @@ cdef Py_ssize_t block_bytes(const Tiled *p) noexcept nogil:
     return p.transform.frequencies * p.transform.parts * p.depth * p.k_block * p.kernels.itemsize
 
 
-cdef void transform_run(const Tiled *p, const char *image, Py_ssize_t h, Py_ssize_t w, Py_ssize_t neighbours, char *v,
+cdef void transform_run(const Tiled *p, const char *image, const Run *run_, Py_ssize_t r0, Py_ssize_t s0, char *v,
                         char *scratch) noexcept nogil:
-    """V of so many neighbouring tiles, the first at (h, w) of the image."""
-    cdef Py_ssize_t pixel = p.g.C * p.kernels.itemsize, width, j
+    """V of a run for the piece of the filter that begins at (r0, s0); `v` is the group's."""
+    cdef Py_ssize_t pixel = p.g.C * p.kernels.itemsize, width = run_.tiles * p.cols + p.piece_s - 1, j, high, wide
+    cdef Py_ssize_t h = run_.th * p.rows - p.g.pad_top + r0, w = run_.tw * p.cols - p.g.pad_left + s0, x_row, x_pixel
+    cdef Py_ssize_t rows = least(p.rows, p.g.P - run_.th * p.rows), cols
     cdef char *staged = scratch + p.transform.scratch_bytes
+    cdef const char *x
+    high = p.last_h if run_.th == p.of_image.high - 1 else p.transform.tile_h
     if not p.in_place:
-        width = neighbours * p.cols + p.piece_s - 1
-        copy_window(p.kernels, p.x_strides, p.g.C, p.g.H, p.g.W, image, h, w, p.transform.tile_h, width,
-                    staged)
-        for j in range(neighbours):
-            p.transform.input(staged + j * p.cols * pixel, width * pixel, pixel, p.g.C, v + j * p.v_row, p.v_plane,
-                              scratch)
-        return
-    for j in range(neighbours):
-        if h >= 0 and h + p.transform.tile_h <= p.g.H and w >= 0 and w + p.transform.tile_w <= p.g.W:
-            p.transform.input(image + h * p.x_strides[2] + w * p.x_strides[3], p.x_strides[2], p.x_strides[3], p.g.C,
-                              v + j * p.v_row, p.v_plane, scratch)
+        copy_window(p.kernels, p.x_strides, p.g.C, p.g.H, p.g.W, image, h, w, high, width, staged)
+    for j in range(run_.tiles):
+        wide = p.last_w if run_.tw + j == p.of_image.wide - 1 else p.transform.tile_w
+        cols = least(p.cols, p.g.Q - (run_.tw + j) * p.cols)
+        x_row, x_pixel = p.x_strides[2], p.x_strides[3]
+        if not p.in_place:
+            x, x_row, x_pixel = staged + j * p.cols * pixel, width * pixel, pixel
+        elif h >= 0 and h + high <= p.g.H and w >= 0 and w + wide <= p.g.W:
+            x = image + h * x_row + w * x_pixel
         else:
-            copy_window(p.kernels, p.x_strides, p.g.C, p.g.H, p.g.W, image, h, w, p.transform.tile_h,
-                        p.transform.tile_w, staged)
-            p.transform.input(staged, p.transform.tile_w * pixel, pixel, p.g.C, v + j * p.v_row, p.v_plane, scratch)
+            copy_window(p.kernels, p.x_strides, p.g.C, p.g.H, p.g.W, image, h, w, high, wide, staged)
+            x, x_row, x_pixel = staged, wide * pixel, pixel
+        p.transform.input(x, x_row, x_pixel, p.g.C, rows, cols, v + place_in(run_, j) * p.v_row, p.v_plane, scratch)
         w += p.cols
 
 
-cdef void transform_tiles(const Tiled *p, const Operands *at, Py_ssize_t group, Py_ssize_t first, Py_ssize_t tiles,
-                          char *v, char *scratch) noexcept nogil:
-    """V of `tiles` tiles from `first` on, `v` being the first one's: a run of neighbours and a piece at a time."""
-    cdef Py_ssize_t i = 0, piece, tile, tw, h, w, neighbours
+cdef void transform_tiles(const Tiled *p, const Operands *at, const Order *order, Py_ssize_t group, Py_ssize_t first,
+                          Py_ssize_t tiles, char *v, char *scratch) noexcept nogil:
+    """V of `tiles` tiles from `first` on, a run and a piece at a time."""
+    cdef Py_ssize_t i = 0, piece
     cdef const char *image
+    cdef Run run_
     while i < tiles:
-        tile = first + i
-        tw = tile % p.tiles_w
-        h = tile // p.tiles_w % p.tiles_h * p.rows - p.g.pad_top
-        w = tw * p.cols - p.g.pad_left
-        image = at.x + tile // p.tiles_w // p.tiles_h * p.x_strides[0] + group * p.g.C * p.x_strides[1]
-        neighbours = min(p.tiles_w - tw, tiles - i, p.run_tiles)
+        run_ = run_from(&p.of_image, order, first + i, least(p.run_tiles, tiles - i))
+        image = at.x + run_.image * p.x_strides[0] + group * p.g.C * p.x_strides[1]
         for piece in range(p.pieces_h * p.pieces_w):
-            transform_run(p, image, h + piece // p.pieces_w * p.piece_r, w + piece % p.pieces_w * p.piece_s,
-                          neighbours, v + i * p.v_row + piece * p.g.C * p.kernels.itemsize, scratch)
-        i += neighbours
+            transform_run(p, image, &run_, piece // p.pieces_w * p.piece_r, piece % p.pieces_w * p.piece_s,
+                          v + piece * p.g.C * p.kernels.itemsize, scratch)
+        i += run_.tiles
 
 
-cdef void multiply(const Tiled *p, Py_ssize_t tiles, Py_ssize_t filters, const char *v, const char *u,
+cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const char *v, const char *u,
                    char *m) noexcept nogil:
-    """M of `tiles` tiles for one block of K."""
+    """M of a group for one block of K."""
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t NR = kernels.NR, size = kernels.itemsize, parts = p.transform.parts
-    cdef Py_ssize_t strip_bytes = parts * p.depth * NR * size, blocks = ceil_div(tiles, kernels.MR)
-    cdef Py_ssize_t f, part, jr, cols, i, ir, rows, sharing = fetchers(parts * blocks), share = strip_bytes // sharing
+    cdef Py_ssize_t strip_bytes = parts * p.depth * NR * size, start, end, blocks, sharing, share
+    cdef Py_ssize_t f, part, jr, cols, i, ir, rows
     cdef intptr_t taps[2]
     cdef const char *a
     cdef fc_store store
     store.alpha, store.beta, store.row_bias, store.col_bias, store.relu = 1, 0, NULL, NULL, 0
     taps[0], taps[1] = 0, p.v_plane
     for f in range(p.transform.frequencies):
+        taking_part(&p.of_image, order, f // p.transform.tile_w, f % p.transform.tile_w, &start, &end)
+        blocks = ceil_div(end - start, kernels.MR)
+        sharing = fetchers(parts * blocks)
+        share = strip_bytes // sharing
         for jr from 0 <= jr < filters by NR:
             # Whole vectors, which take the short way out of a tile: M has room for them, and U has zeros.
             cols = ceil_div(least(NR, filters - jr), kernels.lanes) * kernels.lanes
             for part in range(parts):
                 a = v + (f * (2 * parts - 1) + part) * p.v_plane
-                ir = 0
+                ir = start
                 for i in range(blocks):
-                    rows = tiles // blocks + (i < tiles % blocks)
+                    rows = (end - start) // blocks + (i < (end - start) % blocks)
                     kernels.tile[cols // kernels.lanes - 1][rows - 1](
                         parts, taps, p.depth, a + ir * p.v_row, p.v_row, size, u, NR * size,
                         u + strip_bytes + (part * blocks + i) % sharing * share, NR * size // sharing,
@@ -209,40 +227,38 @@ cdef void multiply(const Tiled *p, Py_ssize_t tiles, Py_ssize_t filters, const c
     # end: for f, for jr, for part, for i
 
 
-cdef void leave(const Tiled *p, const Operands *at, Py_ssize_t group, Py_ssize_t first, Py_ssize_t tiles,
-                Py_ssize_t k0, Py_ssize_t filters, const char *m, char *scratch) noexcept nogil:
-    """y of `tiles` tiles from `first` on, `m` being the first one's, for one block of K."""
-    cdef Py_ssize_t size = p.kernels.itemsize, i = 0, j, k, row, tile, tw, rows, cols, neighbours, image, p0, q0, y_row
+cdef void leave(const Tiled *p, const Operands *at, const Order *order, Py_ssize_t group, Py_ssize_t first,
+                Py_ssize_t tiles, Py_ssize_t k0, Py_ssize_t filters, const char *m, char *scratch) noexcept nogil:
+    """y of `tiles` tiles from `first` on, for one block of K; `m` is the group's."""
+    cdef Py_ssize_t size = p.kernels.itemsize, i = 0, j, k, row, rows, cols, p0, q0, y_row
     cdef Py_ssize_t channel = group * p.g.K + k0, channels = p.g.groups * p.g.K, pixel = channels * size
     cdef const char *bias = NULL if at.bias == NULL else at.bias + channel * size
     cdef char *left = scratch + p.transform.scratch_bytes
     cdef char *y
+    cdef Run run_
     while i < tiles:
-        tile = first + i
-        tw = tile % p.tiles_w
-        image = tile // p.tiles_w // p.tiles_h
-        p0, q0 = tile // p.tiles_w % p.tiles_h * p.rows, tw * p.cols
-        neighbours = min(p.tiles_w - tw, tiles - i, p.run_tiles)
+        run_ = run_from(&p.of_image, order, first + i, least(p.run_tiles, tiles - i))
+        p0, q0 = run_.th * p.rows, run_.tw * p.cols
         rows = least(p.rows, p.g.P - p0)
         if p.channels_last_y:
             y_row = p.g.Q * pixel
-            y = at.y + ((image * p.g.P + p0) * p.g.Q + q0) * pixel + channel * size
+            y = at.y + ((run_.image * p.g.P + p0) * p.g.Q + q0) * pixel + channel * size
         else:
-            pixel, y_row = p.m_row, neighbours * p.cols * p.m_row
+            pixel, y_row = p.m_row, run_.tiles * p.cols * p.m_row
             y = left
-        for j in range(neighbours):
+        for j in range(run_.tiles):
             cols = least(p.cols, p.g.Q - q0 - j * p.cols)
-            p.transform.output(m + (i + j) * p.m_row, p.m_plane, filters, bias, p.relu, rows, cols,
+            p.transform.output(m + place_in(&run_, j) * p.m_row, p.m_plane, filters, bias, p.relu, rows, cols,
                                y + j * p.cols * pixel, y_row, pixel, scratch)
         if not p.channels_last_y:
             # A few planes of y at a time, which may all fall into the same sets of L1.
-            cols = min(neighbours * p.cols, p.g.Q - q0)
+            cols = min(run_.tiles * p.cols, p.g.Q - q0)
             for k from 0 <= k < filters by p.kernels.lanes:
                 for row in range(rows):
-                    y = at.y + (((image * channels + channel + k) * p.g.P + p0 + row) * p.g.Q + q0) * size
+                    y = at.y + (((run_.image * channels + channel + k) * p.g.P + p0 + row) * p.g.Q + q0) * size
                     p.kernels.pack(least(p.kernels.lanes, filters - k), cols, left + row * y_row + k * size, size,
                                    pixel, y, p.g.P * p.g.Q * size, cols, 0)
-        i += neighbours
+        i += run_.tiles
     # end: while i
 
 
@@ -253,11 +269,12 @@ cdef void fused_chunk(const void *problem, const Operands *at, Py_ssize_t index,
     cdef char *m = scratch + p.transform.scratch_bytes + max(p.staged_bytes, p.left_bytes)
     cdef char *v = m + m_bytes(p)
     cdef const char *u = at.weights + group * p.k_blocks * block_bytes(p)
-    transform_tiles(p, at, group, first, tiles, v, scratch)
+    cdef Order order = order_of(&p.of_image, first, tiles)
+    transform_tiles(p, at, &order, group, first, tiles, v, scratch)
     for k0 from 0 <= k0 < p.g.K by p.k_block:
         filters = least(p.k_block, p.g.K - k0)
-        multiply(p, tiles, filters, v, u, m)
-        leave(p, at, group, first, tiles, k0, filters, m, scratch)
+        multiply(p, &order, filters, v, u, m)
+        leave(p, at, &order, group, first, tiles, k0, filters, m, scratch)
         u += block_bytes(p)
 
 
@@ -267,8 +284,10 @@ cdef void transform_chunk(const void *problem, const Operands *at, Py_ssize_t in
     cdef Py_ssize_t parts = ceil_div(p.group, p.run_tiles), round_ = index // parts
     cdef Py_ssize_t start = index % parts * p.run_tiles, first = round_ % p.groups * p.group
     cdef Py_ssize_t tiles = min(p.run_tiles, p.group - start, p.tiles - first - start)
+    cdef Order order
     if tiles > 0:
-        transform_tiles(p, at, round_ // p.groups, first + start, tiles, at.shared + start * p.v_row, scratch)
+        order = order_of(&p.of_image, first, least(p.group, p.tiles - first))
+        transform_tiles(p, at, &order, round_ // p.groups, first + start, tiles, at.shared, scratch)
 
 
 cdef void streamed_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -278,8 +297,9 @@ cdef void streamed_chunk(const void *problem, const Operands *at, Py_ssize_t ind
     cdef Py_ssize_t first = round_ % p.groups * p.group, tiles = least(p.group, p.tiles - first)
     cdef Py_ssize_t k0 = block * p.k_block, filters = least(p.k_block, p.g.K - k0)
     cdef char *m = scratch + p.transform.scratch_bytes + max(p.staged_bytes, p.left_bytes)
-    multiply(p, tiles, filters, at.shared, at.weights + (group * p.k_blocks + block) * block_bytes(p), m)
-    leave(p, at, group, first, tiles, k0, filters, m, scratch)
+    cdef Order order = order_of(&p.of_image, first, tiles)
+    multiply(p, &order, filters, at.shared, at.weights + (group * p.k_blocks + block) * block_bytes(p), m)
+    leave(p, at, &order, group, first, tiles, k0, filters, m, scratch)
 
 
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -358,8 +378,8 @@ cdef class Transformed:
     def input(self, cnp.ndarray x, cnp.ndarray v, cnp.ndarray scratch):
         """For tests, the kernels one by one: a tile x (T, T, C) to the planes v (planes, C)."""
         cdef const fc_transform *t = &kernels_for(x.itemsize).transforms[self.transform]
-        t.input(cnp.PyArray_BYTES(x), x.strides[0], x.strides[1], x.shape[2], cnp.PyArray_BYTES(v), v.strides[0],
-                cnp.PyArray_BYTES(scratch))
+        t.input(cnp.PyArray_BYTES(x), x.strides[0], x.strides[1], x.shape[2], x.shape[0], x.shape[1],
+                cnp.PyArray_BYTES(v), v.strides[0], cnp.PyArray_BYTES(scratch))
 
     def weights(self, cnp.ndarray w, cnp.ndarray u, cnp.ndarray scratch):
         """For tests: filters w (R, S, K) to u (frequencies, parts, K)."""

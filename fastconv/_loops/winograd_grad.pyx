@@ -144,7 +144,8 @@ cdef void transform_chunk(const void *problem, const Operands *at, Py_ssize_t in
             for part in range(p.c_parts):
                 c = part * p.channels
                 p.transform.input(src + i * p.step * pixel + c * size, row, pixel, least(p.channels, p.g.C - c),
-                                  at.shared + part * p.v_strip + place * p.channels * size, p.v_plane, scratch)
+                                  p.g.R, p.g.S, at.shared + part * p.v_strip + place * p.channels * size, p.v_plane,
+                                  scratch)
         src = window(p, p.grad_strides, p.g.K, p.g.P, p.g.Q, grad, first, tile * p.step, p.step, neighbours * p.step,
                      copied, &row, &pixel)
         for i in range(neighbours):

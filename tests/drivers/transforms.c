@@ -23,10 +23,24 @@ static void convolve(const char *x, idx x_row, idx x_pixel, const fc_window *ins
             y[i * y_row + j * y_pixel] = rectified(y[i * y_row + j * y_pixel]);
 }
 
-static void try_steps(int number_of, idx R, idx S, idx channels, int clipped, int biased, int relu) {
+/* Whether so many results along an axis of T frequencies need those in this place. */
+static int needs(int number_of, idx T, idx results, idx place) {
+    if (T == 1 || !kernels->transforms[number_of].points) return 1;
+    return TRY(transforms[number_of].points)(results) >> place & 1;
+}
+
+static idx pixels_of(int number_of, idx T, idx results) {
+    idx pixels = 0;
+    for (idx place = 0; place < T; place++) pixels += needs(number_of, T, results, place);
+    return pixels;
+}
+
+/* rows x cols results, at most those of the whole tile. Only the pixels and the planes that they need are there. */
+static void try_steps(int number_of, idx R, idx S, idx channels, idx rows, idx cols, int biased,
+                      int relu) {
     const fc_transform *t = &kernels->transforms[number_of];
-    const idx T_h = t->tile_h, T_w = t->tile_w, complex = t->parts == 2, planes = 2 * t->parts - 1;
-    const idx rows = clipped ? 1 : T_h - R + 1, cols = clipped ? 1 : T_w - S + 1;
+    const idx T_h = t->tile_h, T_w = t->tile_w;
+    const idx complex = t->parts == 2, planes = 2 * t->parts - 1;
     const idx x_pixel = channels + 1, x_row = T_w * x_pixel, w_tap = channels + 2, w_row = S * w_tap;
     const idx plane = channels + 1, y_pixel = channels + 3, y_row = cols * y_pixel + 1;
     const idx y_count = (rows - 1) * y_row + (cols - 1) * y_pixel + channels;
@@ -34,18 +48,21 @@ static void try_steps(int number_of, idx R, idx S, idx channels, int clipped, in
     begin("transform %d (%ld x %ld): filter %ld x %ld channels=%ld, %ld x %ld results, bias=%d relu=%d",
           number_of, (long)T_h, (long)T_w, (long)R, (long)S, (long)channels, (long)rows, (long)cols,
           biased, relu);
-    const char *x = numbers(T_h * x_row - 1), *w = numbers(R * w_row - 2);
+    const char *x = numbers((pixels_of(number_of, T_h, rows) - 1) * x_row +
+                            (pixels_of(number_of, T_w, cols) - 1) * x_pixel + channels),
+               *w = numbers(R * w_row - 2);
     const char *bias = biased ? numbers(channels) : NULL;
     char *v = poisoned(t->frequencies * planes * plane - 1),
          *u = poisoned(t->frequencies * t->parts * plane - 1);
     char *m = poisoned(t->frequencies * t->parts * plane - 1), *y = poisoned(y_count);
     char *scratch = poisoned(t->scratch_bytes / kernels->itemsize);
     double *expected = untouched(y_count);
-    TRY(transforms[number_of].input)(x, bytes(x_row), bytes(x_pixel), channels, v, bytes(plane),
-                                     scratch);
+    TRY(transforms[number_of].input)(x, bytes(x_row), bytes(x_pixel), channels, rows, cols, v,
+                                     bytes(plane), scratch);
     TRY(transforms[number_of].weights)(R, S, w, bytes(w_row), bytes(w_tap), channels, u,
                                        bytes(t->parts * plane), bytes(plane), scratch);
-    for (idx f = 0; f < t->frequencies; f++)
+    for (idx f = 0; f < t->frequencies; f++) {
+        if (!needs(number_of, T_h, rows, f / T_w) || !needs(number_of, T_w, cols, f % T_w)) continue;
         for (idx c = 0; c < channels; c++) {
             const idx v_at = f * planes * plane + c, u_at = f * t->parts * plane + c;
             const double re = get(v, v_at), u_re = get(u, u_at);
@@ -57,6 +74,7 @@ static void try_steps(int number_of, idx R, idx S, idx channels, int clipped, in
                 put(m, u_at, re * u_re);
             }
         }
+    }
     TRY(transforms[number_of].output)(m, bytes(plane), channels, bias, relu, rows, cols, y, bytes(y_row),
                                       bytes(y_pixel), scratch);
     for (idx c = 0; c < channels; c++)
@@ -94,23 +112,32 @@ static void try_filter(int number_of, idx R, idx S, idx lanes, int shared, fc_wi
     same(y, expected, y_count, bound_of(R * S));
 }
 
+/* Winograd's F(m x m, R x S): every number of results. */
+static void try_winograd(int number_of, idx R, idx S) {
+    const idx lanes = kernels->lanes;
+    const idx m_h = kernels->transforms[number_of].tile_h - R + 1,
+              m_w = kernels->transforms[number_of].tile_w - S + 1;
+    EACH (channels, 1, lanes - 1, lanes, 2 * lanes + 3)
+        for (idx rows = 1; rows <= m_h; rows++)
+            for (idx cols = 1; cols <= m_w; cols++)
+                try_steps(number_of, R, S, channels, rows, cols, (rows + cols) % 2, cols % 2);
+}
+
 void drive_transforms(void) {
     const idx lanes = kernels->lanes;
     for (int i = FC_WINOGRAD_2; i < FC_FFT_16; i++)
-        EACH (channels, 1, lanes - 1, lanes, 2 * lanes + 3)
-            for (int way = 0; way < 8; way++)
-                try_steps(i, kernels->transforms[i].tile_h > 1 ? 3 : 1,
-                          kernels->transforms[i].tile_w > 1 ? 3 : 1, channels, way % 2, way / 2 % 2,
-                          way / 4);
+        try_winograd(i, kernels->transforms[i].tile_h > 1 ? 3 : 1,
+                     kernels->transforms[i].tile_w > 1 ? 3 : 1);
     EACH (channels, 1, lanes - 1, lanes, 2 * lanes + 3)
-        for (int way = 0; way < 8; way++)
-            try_steps(FC_WINOGRAD_GRAD, 4, 4, channels, way % 2, way / 2 % 2, way / 4);
+        for (int way = 0; way < 4; way++)
+            try_steps(FC_WINOGRAD_GRAD, 4, 4, channels, 3, 3, way % 2, way / 2);
     for (int i = FC_FFT_16; i <= FC_FFT_128; i++) {
         const idx T = kernels->transforms[i].tile_h, whole = i < FC_FFT_128 ? lanes + 1 : 1;
         const fc_window all = {0, T, 0, T}, inner = {2, T - 1, 1, T - 3}, none = {0, 0, 0, T};
         EACH (channels, 1, lanes, whole) {
-            try_steps(i, T / 2 + 1, 2, channels, 0, 0, 0);
-            try_steps(i, 3, T / 2 + 1, channels, channels == 1, 1, 1);
+            try_steps(i, T / 2 + 1, 2, channels, T / 2, T - 1, 0, 0);
+            try_steps(i, 3, T / 2 + 1, channels, channels == 1 ? 1 : T - 2, channels == 1 ? 1 : T / 2, 1,
+                      1);
         }
         EACH (some, 1, lanes - 1, lanes) {
             try_filter(i, 3, T / 2 + 1, some, 0, all, 0, 0);
