@@ -18,41 +18,49 @@ cdef struct Tiles:
     Py_ssize_t high, wide                  # of an image
     intptr_t below, right                  # bits: the rows, the columns of frequencies of the last row, column of tiles
 
+cdef struct Tile:
+    Py_ssize_t image, row, column
+
 cdef struct Order:
     Py_ssize_t start[KINDS + 1]            # of each kind in the group
     Py_ssize_t origin[KINDS]               # where the first such tile of all images would be
 
 # Neighbours in a row of tiles, in the places at, at + 1, ... of a group; but the last one may be of another kind.
 cdef struct Run:
-    Py_ssize_t image, th, tw, tiles        # the first tile's image, row and column of tiles; how many
-    Py_ssize_t at, last                    # places: of the first one, of the last one
+    Tile first
+    Py_ssize_t tiles, at, last             # how many; places: of the first one, of the last one
 
 
-cdef inline bint is_right(const Tiles *tiles, Py_ssize_t tile) noexcept nogil:
-    return tiles.right != ALL_POINTS and tile % tiles.wide == tiles.wide - 1
+cdef inline Tile tile_at(const Tiles *tiles, Py_ssize_t index) noexcept nogil:
+    cdef Tile tile
+    cdef Py_ssize_t row = index // tiles.wide
+    tile.image, tile.row, tile.column = row // tiles.high, row % tiles.high, index - row * tiles.wide
+    return tile
 
 
-cdef inline void count_kinds(const Tiles *tiles, Py_ssize_t tile, Py_ssize_t *count) noexcept nogil:
-    """How many of each kind come before `tile`."""
-    cdef Py_ssize_t rows = tile // tiles.wide, images = rows // tiles.high
-    cdef Py_ssize_t right = 0 if tiles.right == ALL_POINTS else rows, below = 0
+cdef inline void count_kinds(const Tiles *tiles, const Tile *tile, Py_ssize_t *count) noexcept nogil:
+    """How many of each kind come before a tile."""
+    cdef Py_ssize_t rows = tile.image * tiles.high + tile.row, right = 0, below = 0
+    count[CORNER] = 0
+    if tiles.right != ALL_POINTS:
+        right = rows
     if tiles.below != ALL_POINTS:
-        below = images * tiles.wide
-        if rows % tiles.high == tiles.high - 1:
-            below += tile % tiles.wide
-    count[CORNER] = 0 if tiles.right == ALL_POINTS or tiles.below == ALL_POINTS else images
+        below = tile.image * tiles.wide + (tile.column if tile.row == tiles.high - 1 else 0)
+        if tiles.right != ALL_POINTS:
+            count[CORNER] = tile.image
     count[RIGHT], count[BELOW] = right - count[CORNER], below - count[CORNER]
-    count[INNER] = tile - count[RIGHT] - count[BELOW] - count[CORNER]
+    count[INNER] = rows * tiles.wide + tile.column - right - below + count[CORNER]
 
 
 cdef inline Order order_of(const Tiles *tiles, Py_ssize_t first, Py_ssize_t group) noexcept nogil:
-    """Of `group` tiles from `first` on."""
+    """Of `group` tiles from the first on."""
+    cdef Tile tile = tile_at(tiles, first), end = tile_at(tiles, first + group)
     cdef Py_ssize_t before[KINDS]
     cdef Py_ssize_t after[KINDS]
     cdef Order order
     cdef int kind
-    count_kinds(tiles, first, before)
-    count_kinds(tiles, first + group, after)
+    count_kinds(tiles, &tile, before)
+    count_kinds(tiles, &end, after)
     order.start[0] = 0
     for kind in range(KINDS):
         order.origin[kind] = order.start[kind] - before[kind]
@@ -60,27 +68,24 @@ cdef inline Order order_of(const Tiles *tiles, Py_ssize_t first, Py_ssize_t grou
     return order
 
 
-cdef inline Py_ssize_t place_of(const Tiles *tiles, const Order *order, Py_ssize_t tile) noexcept nogil:
-    """Where `tile` is in the group."""
+cdef inline Py_ssize_t place_of(const Tiles *tiles, const Order *order, const Tile *tile) noexcept nogil:
+    """Where a tile is in the group."""
     cdef Py_ssize_t count[KINDS]
-    cdef int kind = RIGHT if is_right(tiles, tile) else INNER
-    if tiles.below != ALL_POINTS and tile // tiles.wide % tiles.high == tiles.high - 1:
-        kind = CORNER if kind == RIGHT else BELOW
+    cdef bint right = tiles.right != ALL_POINTS and tile.column == tiles.wide - 1
+    cdef bint below = tiles.below != ALL_POINTS and tile.row == tiles.high - 1
+    cdef int kind = CORNER if below and right else BELOW if below else RIGHT if right else INNER
     count_kinds(tiles, tile, count)
     return order.origin[kind] + count[kind]
 
 
-cdef inline Run run_from(const Tiles *tiles, const Order *order, Py_ssize_t tile, Py_ssize_t most) noexcept nogil:
-    """The run that begins with `tile`, of at most so many tiles."""
+cdef inline Run run_from(const Tiles *tiles, const Order *order, Py_ssize_t index, Py_ssize_t most) noexcept nogil:
+    """The run that begins with the index-th tile, of at most so many."""
     cdef Run run_
-    run_.tw = tile % tiles.wide
-    run_.th = tile // tiles.wide % tiles.high
-    run_.image = tile // tiles.wide // tiles.high
-    run_.tiles = min(tiles.wide - run_.tw, most)
-    run_.at = place_of(tiles, order, tile)
-    run_.last = run_.at + run_.tiles - 1
-    if is_right(tiles, tile + run_.tiles - 1):
-        run_.last = place_of(tiles, order, tile + run_.tiles - 1)
+    cdef Tile last
+    run_.first = last = tile_at(tiles, index)
+    run_.tiles = min(tiles.wide - run_.first.column, most)
+    last.column += run_.tiles - 1
+    run_.at, run_.last = place_of(tiles, order, &run_.first), place_of(tiles, order, &last)
     return run_
 
 

@@ -8,9 +8,11 @@ by the "winograd" and "fft" rows of fastconv/algorithms.py; what a transform is,
 Tiles are counted through all images; in V and M they lie as tile_order.pxd says. Two schedules, chosen by shape:
 
     fused       chunk: a group of tiles and all of K, a block of K at a time. V and M stay in L2, and U is read again
-                by every group: for weights that fit L2 or L3.
+                by every group: for weights that fit L2 or L3, and groups of enough tiles to pay for reading them.
     streamed    first phase: the tiles of a round are transformed into a V that all threads share. Second phase, chunk:
-                a block of K, for all these tiles: U is read once a round. For weights larger than that.
+                a block of K, for all these tiles: U is read once a round. For larger weights, many channels (few tiles
+                fill a group: 362 -> 49 at 9 x 11 pixels 159 -> 189 GF/s, Zen 3, 2026-11), and too few tiles for groups
+                that threads could share (64 at 14 pixels, two threads: 149 -> 267), if there are filters to share.
 
 A filter longer than half a tile is cut into pieces; the sum over them is the sum over channels run on: the C of V and U
 above is `depth`, pieces times channels, and each piece's V is the transform of x shifted by its place in the filter.
@@ -46,8 +48,9 @@ cdef enum:
     LINE = 64
     FUSED_WEIGHTS = 5 << 19      # bytes of U up to which every group reads it again
     GROUP_BYTES = 384 << 10      # V and M of a fused group
+    LEAST_GROUP = 10             # tiles of a fused group, times parts: they share a reading of U
     K_BLOCK = 64                 # filters whose M is in cache at a time
-    LEAST_BLOCKS = 4             # of K in a streamed round, if there are so many strips: threads share them
+    LEAST_CHUNKS = 4             # groups, or blocks of K in a streamed round: threads share them
     ROUND_BYTES = 4 << 20        # V of a streamed round
     PREPARED_CHANNELS = 16       # channels whose filters are gathered at a time
 
@@ -91,9 +94,16 @@ cdef (intptr_t, Py_ssize_t) points_of_rest(const fc_transform *transform, Py_ssi
     return ALL_POINTS if needed == pixels else points, needed
 
 
+cdef void block_k(Tiled *p, Py_ssize_t strips) noexcept nogil:
+    """Blocks of K of at most so many strips, even ones."""
+    cdef Py_ssize_t all_strips = ceil_div(p.g.K, p.kernels.NR)
+    p.k_block = balanced(all_strips, strips) * p.kernels.NR if all_strips else 0
+    p.k_blocks = ceil_div(p.g.K, max(1, p.k_block))
+
+
 cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, bint in_place):
     """Everything that shape, dtype and ISA decide, and whether x can be read in place."""
-    cdef Py_ssize_t planes, per_tile, weight_bytes, strips, NR, F
+    cdef Py_ssize_t per_tile, weight_bytes, groups, strips, NR, F
     p.kernels = kernels_for(itemsize)
     p.transform = &p.kernels.transforms[transform]
     p.g = (<const fc_geometry *><const char *>geometry)[0]
@@ -109,20 +119,16 @@ cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, b
     p.tiles = p.g.N * p.of_image.high * p.of_image.wide
     p.in_place, p.channels_last_y = in_place, p.g.channels_last
     weight_bytes = F * p.transform.parts * p.depth * p.g.K * itemsize
-    p.streamed = weight_bytes > FUSED_WEIGHTS
-    strips = ceil_div(K_BLOCK, NR)
+    per_tile = v_planes(p) * p.depth * itemsize
+    block_k(p, ceil_div(K_BLOCK, NR))
+    p.group = max(1, GROUP_BYTES // max(1, per_tile + F * p.transform.parts * p.k_block * itemsize))
+    groups, strips = ceil_div(p.tiles, p.group), ceil_div(p.g.K, NR)
+    p.streamed = weight_bytes > FUSED_WEIGHTS or (
+        (p.group * p.transform.parts < LEAST_GROUP or groups < LEAST_CHUNKS) and strips > least(groups, 2))
     if p.streamed:
-        strips = max(1, min(strips, ceil_div(p.g.K, NR) // LEAST_BLOCKS))
-    p.k_block = min(balanced(ceil_div(p.g.K, NR), strips) * NR, ceil_div(p.g.K, NR) * NR)
-    p.k_blocks = ceil_div(p.g.K, max(1, p.k_block))
-    planes = v_planes(p)
-    per_tile = planes * p.depth * itemsize
-    if p.streamed:
-        p.group = max(p.kernels.MR, ROUND_BYTES // max(1, per_tile))
-    else:
-        per_tile += F * p.transform.parts * p.k_block * itemsize
-        p.group = max(p.kernels.MR, GROUP_BYTES // max(1, per_tile))
-    p.group = balanced(p.tiles, p.group) if p.tiles else 1
+        block_k(p, max(1, least(ceil_div(K_BLOCK, NR), strips // LEAST_CHUNKS)))
+        p.group = ROUND_BYTES // max(1, per_tile)
+    p.group = balanced(p.tiles, max(p.kernels.MR, p.group)) if p.tiles else 1
     p.groups = ceil_div(p.tiles, p.group)
     p.v_row, p.m_row = spread(p.depth * itemsize, 1024), p.k_block * itemsize
     p.v_plane, p.m_plane = spread(p.group * p.v_row, 4096), spread(p.group * p.m_row, 4096)
@@ -153,17 +159,17 @@ cdef Py_ssize_t block_bytes(const Tiled *p) noexcept nogil:
 cdef void transform_run(const Tiled *p, const char *image, const Run *run_, Py_ssize_t r0, Py_ssize_t s0, char *v,
                         char *scratch) noexcept nogil:
     """V of a run for the piece of the filter that begins at (r0, s0); `v` is the group's."""
-    cdef Py_ssize_t pixel = p.g.C * p.kernels.itemsize, width = run_.tiles * p.cols + p.piece_s - 1, j, high, wide
-    cdef Py_ssize_t h = run_.th * p.rows - p.g.pad_top + r0, w = run_.tw * p.cols - p.g.pad_left + s0, x_row, x_pixel
-    cdef Py_ssize_t rows = least(p.rows, p.g.P - run_.th * p.rows), cols
+    cdef Py_ssize_t pixel = p.g.C * p.kernels.itemsize, width = run_.tiles * p.cols + p.piece_s - 1, x_row, x_pixel
+    cdef Py_ssize_t p0 = run_.first.row * p.rows, q0 = run_.first.column * p.cols, cols, wide, j
+    cdef Py_ssize_t rows = least(p.rows, p.g.P - p0), h = p0 - p.g.pad_top + r0, w = q0 - p.g.pad_left + s0
+    cdef Py_ssize_t high = p.last_h if run_.first.row == p.of_image.high - 1 else p.transform.tile_h
     cdef char *staged = scratch + p.transform.scratch_bytes
     cdef const char *x
-    high = p.last_h if run_.th == p.of_image.high - 1 else p.transform.tile_h
     if not p.in_place:
         copy_window(p.kernels, p.x_strides, p.g.C, p.g.H, p.g.W, image, h, w, high, width, staged)
     for j in range(run_.tiles):
-        wide = p.last_w if run_.tw + j == p.of_image.wide - 1 else p.transform.tile_w
-        cols = least(p.cols, p.g.Q - (run_.tw + j) * p.cols)
+        wide = p.last_w if run_.first.column + j == p.of_image.wide - 1 else p.transform.tile_w
+        cols = least(p.cols, p.g.Q - q0 - j * p.cols)
         x_row, x_pixel = p.x_strides[2], p.x_strides[3]
         if not p.in_place:
             x, x_row, x_pixel = staged + j * p.cols * pixel, width * pixel, pixel
@@ -184,7 +190,7 @@ cdef void transform_tiles(const Tiled *p, const Operands *at, const Order *order
     cdef Run run_
     while i < tiles:
         run_ = run_from(&p.of_image, order, first + i, least(p.run_tiles, tiles - i))
-        image = at.x + run_.image * p.x_strides[0] + group * p.g.C * p.x_strides[1]
+        image = at.x + run_.first.image * p.x_strides[0] + group * p.g.C * p.x_strides[1]
         for piece in range(p.pieces_h * p.pieces_w):
             transform_run(p, image, &run_, piece // p.pieces_w * p.piece_r, piece % p.pieces_w * p.piece_s,
                           v + piece * p.g.C * p.kernels.itemsize, scratch)
@@ -197,7 +203,7 @@ cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t NR = kernels.NR, size = kernels.itemsize, parts = p.transform.parts
     cdef Py_ssize_t strip_bytes = parts * p.depth * NR * size, start, end, blocks, sharing, share
-    cdef Py_ssize_t f, part, jr, cols, i, ir, rows
+    cdef Py_ssize_t f, part, jr, cols, i, ir, rows, each, longer
     cdef intptr_t taps[2]
     cdef const char *a
     cdef fc_store store
@@ -208,6 +214,7 @@ cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const
         blocks = ceil_div(end - start, kernels.MR)
         sharing = fetchers(parts * blocks)
         share = strip_bytes // sharing
+        each, longer = (end - start) // max(1, blocks), (end - start) % max(1, blocks)
         for jr from 0 <= jr < filters by NR:
             # Whole vectors, which take the short way out of a tile: M has room for them, and U has zeros.
             cols = ceil_div(least(NR, filters - jr), kernels.lanes) * kernels.lanes
@@ -215,10 +222,10 @@ cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const
                 a = v + (f * (2 * parts - 1) + part) * p.v_plane
                 ir = start
                 for i in range(blocks):
-                    rows = (end - start) // blocks + (i < (end - start) % blocks)
+                    rows = each + (i < longer)
                     kernels.tile[cols // kernels.lanes - 1][rows - 1](
                         parts, taps, p.depth, a + ir * p.v_row, p.v_row, size, u, NR * size,
-                        u + strip_bytes + (part * blocks + i) % sharing * share, NR * size // sharing,
+                        u + strip_bytes + (part * blocks + i & sharing - 1) * share, NR * size // sharing,
                         m + (f * parts + part) * p.m_plane + ir * p.m_row + jr * size, p.m_row, cols, &store)
                     ir += rows
             u += strip_bytes
@@ -238,11 +245,11 @@ cdef void leave(const Tiled *p, const Operands *at, const Order *order, Py_ssize
     cdef Run run_
     while i < tiles:
         run_ = run_from(&p.of_image, order, first + i, least(p.run_tiles, tiles - i))
-        p0, q0 = run_.th * p.rows, run_.tw * p.cols
+        p0, q0 = run_.first.row * p.rows, run_.first.column * p.cols
         rows = least(p.rows, p.g.P - p0)
         if p.channels_last_y:
             y_row = p.g.Q * pixel
-            y = at.y + ((run_.image * p.g.P + p0) * p.g.Q + q0) * pixel + channel * size
+            y = at.y + ((run_.first.image * p.g.P + p0) * p.g.Q + q0) * pixel + channel * size
         else:
             pixel, y_row = p.m_row, run_.tiles * p.cols * p.m_row
             y = left
@@ -255,7 +262,7 @@ cdef void leave(const Tiled *p, const Operands *at, const Order *order, Py_ssize
             cols = min(run_.tiles * p.cols, p.g.Q - q0)
             for k from 0 <= k < filters by p.kernels.lanes:
                 for row in range(rows):
-                    y = at.y + (((run_.image * channels + channel + k) * p.g.P + p0 + row) * p.g.Q + q0) * size
+                    y = at.y + (((run_.first.image * channels + channel + k) * p.g.P + p0 + row) * p.g.Q + q0) * size
                     p.kernels.pack(least(p.kernels.lanes, filters - k), cols, left + row * y_row + k * size, size,
                                    pixel, y, p.g.P * p.g.Q * size, cols, 0)
         i += run_.tiles
