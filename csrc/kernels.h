@@ -43,7 +43,8 @@ typedef struct {
         tile_w;           /* so many pixels of x, all readable, give (tile_h-R+1) x (tile_w-S+1) of y */
     intptr_t frequencies; /* matrices of weights */
     intptr_t parts;       /* 1: real, 2: complex */
-    /* The tile's planes for its first rows x cols results; fewer than all may leave out planes, and pixels. */
+    /* The tile's planes for its first rows x cols results; fewer than all may leave out planes, and pixels. v has room
+     * for whole vectors of channels. */
     void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, intptr_t rows,
                   intptr_t cols, void *v, intptr_t v_plane, void *scratch);
     void (*weights)(intptr_t R, intptr_t S, const void *w, intptr_t w_row, intptr_t w_tap,

@@ -176,14 +176,14 @@ INLINE void input_column(const fc_points p, const fc_points part, const char *fr
     input_axis(p, part, line, half);
 }
 INLINE void input_row(const fc_points p, const fc_points part, const vec half[MOST_T][MOST_T], int i,
-                      intptr_t lanes, char *to, intptr_t v_plane) {
+                      char *to, intptr_t v_plane) {
     vec line[MOST_T], result[MOST_T];
 #pragma GCC unroll 8
     for (int j = 0; j <= infinity_of(part); j++) line[j] = half[j][i];
     input_axis(p, part, line, result);
 #pragma GCC unroll 8
     for (int j = 0; j <= infinity_of(p); j++)
-        if (takes_part(p, part, j)) store_upto(to + j * v_plane, result[j], lanes);
+        if (takes_part(p, part, j)) store(to + j * v_plane, result[j]);
 }
 
 /* Of all tiles but the last of a row or column rows and cols are known: p.m, or 1 along an axis that is not
@@ -209,9 +209,9 @@ INLINE void input_vectors(const fc_points p, const int tall, const int wide, con
             if (tall && !takes_part(p, part_of(p, (int)rows), i)) continue;
             char *to = (char *)opaque(v + i * tw * v_plane + at);
             if (wide)
-                BY_PART(p, cols, input_row(p, part, half, i, lanes, to, v_plane))
+                BY_PART(p, cols, input_row(p, part, half, i, to, v_plane))
             else
-                store_upto(to, half[0][i], lanes);
+                store(to, half[0][i]);
         }
     }
 }

@@ -10,6 +10,10 @@ cdef inline Py_ssize_t ceil_div(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
     return (x + y - 1) // y
 
 
+cdef inline Py_ssize_t round_up(Py_ssize_t x, Py_ssize_t step) noexcept nogil:
+    return ceil_div(x, step) * step
+
+
 # The size of equal blocks of at most `most` that cover `total`: 300 by 256 is 150 + 150.
 cdef inline Py_ssize_t balanced(Py_ssize_t total, Py_ssize_t most) noexcept nogil:
     cdef Py_ssize_t parts = ceil_div(total, most)

@@ -14,7 +14,7 @@ rows are few: rectangles of C, cut by shape alone, as the sum over k of a few ro
 number of threads gives the same bits."""
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, span_start
+from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, round_up, span_start
 from fastconv._loops.kernels cimport fc_kernels, fc_store, kernels_for
 from fastconv._loops.scratch cimport Block, borrow, give_back
 from fastconv._loops.team cimport Operands, run
@@ -61,7 +61,7 @@ cdef struct Gemm:
 cdef Blocks default_blocks(const fc_kernels *kernels) noexcept nogil:
     # The block sizes above are in floats; doubles get half as many columns, so the same bytes.
     cdef Blocks blocks
-    blocks.mc = ceil_div(MC, kernels.MR) * kernels.MR
+    blocks.mc = round_up(MC, kernels.MR)
     blocks.nc = NC * 4 // kernels.itemsize
     blocks.kc = KC
     return blocks
@@ -69,8 +69,8 @@ cdef Blocks default_blocks(const fc_kernels *kernels) noexcept nogil:
 
 cdef Blocks rounded(const Blocks *wanted, const fc_kernels *kernels) noexcept nogil:
     cdef Blocks blocks
-    blocks.mc = ceil_div(wanted.mc, kernels.MR) * kernels.MR
-    blocks.nc = ceil_div(wanted.nc, kernels.NR) * kernels.NR
+    blocks.mc = round_up(wanted.mc, kernels.MR)
+    blocks.nc = round_up(wanted.nc, kernels.NR)
     blocks.kc = wanted.kc
     return blocks
 
@@ -201,7 +201,7 @@ cdef int packed(Gemm *g, int team) except -1:
     # A multiple of 4 blocks of rows, which 2 and 4 threads share evenly.
     g.row_parts = ceil_div(g.m, g.blocks.mc)
     if g.row_parts > 1:
-        g.row_parts = ceil_div(g.row_parts, LEAST_CHUNKS) * LEAST_CHUNKS
+        g.row_parts = round_up(g.row_parts, LEAST_CHUNKS)
     mc = ceil_div(g.m, g.row_parts)
     if g.pack_a:
         a_bytes = max(mc * (kc * size + LINE), kc * (mc * size + LINE))

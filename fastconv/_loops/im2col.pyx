@@ -22,7 +22,7 @@ cimport numpy as cnp
 from libc.stdint cimport intptr_t
 from libc.string cimport memcpy
 
-from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
+from fastconv._loops.cut cimport balanced, ceil_div, least, round_up, span_start, take_strides
 from fastconv._loops.gemm cimport Blocks, by_whole_rows, default_blocks, macro_kernel
 from fastconv._loops.kernels cimport FC_RELU, fc_geometry, fc_kernels, fc_store, kernels_for
 from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp
@@ -72,7 +72,7 @@ cdef struct Im2col:
 
 
 cdef inline double filled(Py_ssize_t n, Py_ssize_t lanes) noexcept nogil:
-    return <double>n / (ceil_div(n, lanes) * lanes)
+    return <double>n / round_up(n, lanes)
 
 
 cdef void set_up(Im2col *p, bytes geometry, Py_ssize_t itemsize, blocking):

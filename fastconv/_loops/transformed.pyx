@@ -22,7 +22,7 @@ scratch with zeros around, a run of tiles of one row at a time. Channels-first y
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, take_strides
+from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, round_up, take_strides
 from fastconv._loops.kernels cimport (
     FC_FFT_16,
     FC_FFT_32,
@@ -130,7 +130,8 @@ cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, b
         p.group = ROUND_BYTES // max(1, per_tile)
     p.group = balanced(p.tiles, max(p.kernels.MR, p.group)) if p.tiles else 1
     p.groups = ceil_div(p.tiles, p.group)
-    p.v_row, p.m_row = spread(p.depth * itemsize, 1024), p.k_block * itemsize
+    p.v_row = spread(round_up(p.depth, p.kernels.lanes) * itemsize, 1024)
+    p.m_row = p.k_block * itemsize
     p.v_plane, p.m_plane = spread(p.group * p.v_row, 4096), spread(p.group * p.m_row, 4096)
     p.run_tiles = min(p.of_image.wide, p.group)
     p.staged_bytes = p.transform.tile_h * (p.run_tiles * p.cols + p.piece_s - 1) * p.g.C * itemsize
@@ -217,7 +218,7 @@ cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const
         each, longer = (end - start) // max(1, blocks), (end - start) % max(1, blocks)
         for jr from 0 <= jr < filters by NR:
             # Whole vectors, which take the short way out of a tile: M has room for them, and U has zeros.
-            cols = ceil_div(least(NR, filters - jr), kernels.lanes) * kernels.lanes
+            cols = round_up(least(NR, filters - jr), kernels.lanes)
             for part in range(parts):
                 a = v + (f * (2 * parts - 1) + part) * p.v_plane
                 ir = start
@@ -230,7 +231,7 @@ cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const
                     ir += rows
             u += strip_bytes
         # A block of K that ends early is as long as the others in U.
-        u += (p.k_block - ceil_div(filters, NR) * NR) // NR * strip_bytes
+        u += (p.k_block - round_up(filters, NR)) // NR * strip_bytes
     # end: for f, for jr, for part, for i
 
 

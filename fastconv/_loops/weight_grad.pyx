@@ -20,7 +20,7 @@ Depthwise, the vectors run over channels: a sum for each tap, with pixels where 
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
+from fastconv._loops.cut cimport balanced, ceil_div, least, round_up, span_start, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
 from fastconv._loops.rows cimport copy_rows, input_rows, row_width
 from fastconv._loops.team cimport Compiled, Operands, compile, followed_by
@@ -175,7 +175,7 @@ cdef void panel_chunk(const void *problem, const Operands *at, Py_ssize_t index,
     cdef intptr_t *row_offsets = <intptr_t *>scratch
     cdef char *x = scratch + p.images * p.rows * sizeof(intptr_t) + LINE
     cdef char *grad = scratch + copied_bytes(p)
-    cdef char *panel = grad + ceil_div(n, NR) * NR * p.images * p.rows * p.g.Q * size
+    cdef char *panel = grad + round_up(n, NR) * p.images * p.rows * p.g.Q * size
     cdef char *transposed = panel + taps * run * c_row
     cdef char *target = delivered_to(p, at, part) + (group * p.g.K + k0) * filter_bytes(p) + c0 * size
     cdef fc_store store

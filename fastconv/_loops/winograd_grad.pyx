@@ -18,7 +18,7 @@ which runs nests of its own, no more than WAITING_BYTES wait: else there is one 
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, take_strides
+from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, round_up, take_strides
 from fastconv._loops.kernels cimport FC_WINOGRAD_GRAD, fc_geometry, fc_kernels, fc_store, fc_transform, kernels_for
 from fastconv._loops.rows cimport copy_window
 from fastconv._loops.team cimport Operands, compile, followed_by
@@ -50,7 +50,7 @@ cdef struct WinogradGrad:
     Py_ssize_t tile_rows, tiles_w                 # of all images; tiles of a row
     Py_ssize_t rows, rounds                       # rows of tiles in a round; rounds of a group
     Py_ssize_t channels, c_parts, filters, k_parts     # of a panel; how many
-    Py_ssize_t v_strip, v_plane, g_strip, g_plane, g_at, panels_at, panel     # bytes
+    Py_ssize_t v_row, v_strip, v_plane, g_strip, g_plane, g_at, panels_at, panel     # bytes
     bint delivers                                 # to a channels-last gradient, through `deliver`
     intptr_t x_strides[4]                         # of (n, c, h, w)
     intptr_t grad_strides[4]                      # of (n, k, p, q)
@@ -84,7 +84,8 @@ cdef void set_up(WinogradGrad *p, bytes geometry, Py_ssize_t itemsize, tuple x_s
     if deliver and m_bytes > WAITING_BYTES:
         p.rows = p.tile_rows
     p.rounds = ceil_div(p.tile_rows, p.rows)
-    p.v_strip = p.rows * p.tiles_w * p.channels * itemsize + LINE
+    p.v_row = round_up(p.channels, p.kernels.lanes) * itemsize
+    p.v_strip = p.rows * p.tiles_w * p.v_row + LINE
     p.v_plane = p.c_parts * p.v_strip
     p.g_strip = p.rows * p.tiles_w * NR * itemsize + LINE
     p.g_plane = ceil_div(p.g.K, NR) * p.g_strip
@@ -144,7 +145,7 @@ cdef void transform_chunk(const void *problem, const Operands *at, Py_ssize_t in
             for part in range(p.c_parts):
                 c = part * p.channels
                 p.transform.input(src + i * p.step * pixel + c * size, row, pixel, least(p.channels, p.g.C - c),
-                                  p.g.R, p.g.S, at.shared + part * p.v_strip + place * p.channels * size, p.v_plane,
+                                  p.g.R, p.g.S, at.shared + part * p.v_strip + place * p.v_row, p.v_plane,
                                   scratch)
         src = window(p, p.grad_strides, p.g.K, p.g.P, p.g.Q, grad, first, tile * p.step, p.step, neighbours * p.step,
                      copied, &row, &pixel)
@@ -169,7 +170,7 @@ cdef void multiply(const WinogradGrad *p, const char *shared, Py_ssize_t part, P
     cdef fc_store store
     store.alpha, store.beta, store.row_bias, store.col_bias, store.relu = 1, again, NULL, NULL, 0
     for f in range(p.frequencies):
-        v = shared + f * p.v_plane + part * p.v_strip + first * p.channels * size
+        v = shared + f * p.v_plane + part * p.v_strip + first * p.v_row
         for jr from 0 <= jr < n by NR:
             cols = least(NR, n - jr)
             strip = shared + p.g_at + f * p.g_plane + (k0 + jr) // NR * p.g_strip + first * NR * size
@@ -177,7 +178,7 @@ cdef void multiply(const WinogradGrad *p, const char *shared, Py_ssize_t part, P
             for i in range(blocks):
                 m = (channels - c) // (blocks - i)
                 kernels.tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
-                    1, &no_tap, tiles, v + c * size, size, p.channels * size, strip, NR * size,
+                    1, &no_tap, tiles, v + c * size, size, p.v_row, strip, NR * size,
                     strip + p.g_strip + i % sharing * tiles * (NR * size // sharing), NR * size // sharing,
                     panel + f * p.channels * row + c * row + jr * size, row, cols, &store)
                 c += m

@@ -42,7 +42,8 @@ static void try_steps(int number_of, idx R, idx S, idx channels, idx rows, idx c
     const idx T_h = t->tile_h, T_w = t->tile_w;
     const idx complex = t->parts == 2, planes = 2 * t->parts - 1;
     const idx x_pixel = channels + 1, x_row = T_w * x_pixel, w_tap = channels + 2, w_row = S * w_tap;
-    const idx plane = channels + 1, y_pixel = channels + 3, y_row = cols * y_pixel + 1;
+    const idx plane = rounded_up(channels, kernels->lanes) + 1, y_pixel = channels + 3,
+              y_row = cols * y_pixel + 1;
     const idx y_count = (rows - 1) * y_row + (cols - 1) * y_pixel + channels;
     const fc_window all = {0, T_h, 0, T_w};
     begin("transform %d (%ld x %ld): filter %ld x %ld channels=%ld, %ld x %ld results, bias=%d relu=%d",
