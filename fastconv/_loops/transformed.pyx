@@ -160,12 +160,14 @@ cdef Py_ssize_t block_bytes(const Tiled *p) noexcept nogil:
 cdef void transform_run(const Tiled *p, const char *image, const Run *run_, Py_ssize_t r0, Py_ssize_t s0, char *v,
                         char *scratch) noexcept nogil:
     """V of a run for the piece of the filter that begins at (r0, s0); `v` is the group's."""
-    cdef Py_ssize_t pixel = p.g.C * p.kernels.itemsize, width = run_.tiles * p.cols + p.piece_s - 1, x_row, x_pixel
+    cdef Py_ssize_t pixel = p.g.C * p.kernels.itemsize, x_row, x_pixel, width
     cdef Py_ssize_t p0 = run_.first.row * p.rows, q0 = run_.first.column * p.cols, cols, wide, j
     cdef Py_ssize_t rows = least(p.rows, p.g.P - p0), h = p0 - p.g.pad_top + r0, w = q0 - p.g.pad_left + s0
     cdef Py_ssize_t high = p.last_h if run_.first.row == p.of_image.high - 1 else p.transform.tile_h
     cdef char *staged = scratch + p.transform.scratch_bytes
     cdef const char *x
+    wide = p.last_w if run_.first.column + run_.tiles == p.of_image.wide else p.transform.tile_w
+    width = (run_.tiles - 1) * p.cols + wide
     if not p.in_place:
         copy_window(p.kernels, p.x_strides, p.g.C, p.g.H, p.g.W, image, h, w, high, width, staged)
     for j in range(run_.tiles):
