@@ -13,38 +13,38 @@ from fastconv._loops import direct_rows as _direct_rows
 from fastconv._loops import im2col as _im2col
 from fastconv._loops.fft_depthwise import FFT_DEPTHWISE
 from fastconv._loops.kernels import active_isa, tile_sizes
-from fastconv._loops.transformed import FFT, round_bytes
+from fastconv._loops.transformed import FFT
 
 # The nominal core: GFLOP/s of float32 FMAs per ISA, and what moving data takes off, in GB/s: lowering for im2col, of
-# pixels, or of rows with so much more for each run of neighbours; and transposing to channels-last and back. Fitted to
-# the layers of benchmarks/shapes/measured.txt on Zen 4, rows to benchmarks/drawn.py on Emerald Rapids, 2026-11; NEON
-# is a Neoverse N1's clock times its pipes, not timed.
+# pixels, or of rows, with so much more for each run of neighbours, STRIDED times if they are none; and transposing to
+# channels-last and back. Fitted to benchmarks/shapes/measured.txt on Zen 4, rows to benchmarks/drawn.py on
+# Emerald Rapids, 2026-11; NEON is a Neoverse N1's clock times its pipes, not timed.
 NOMINAL = {"avx512": 118.0, "avx2": 118.0, "sse2": 50.0, "neon": 50.0, "portable": 50.0}
-PIXELS_GBYTES, ROWS_GBYTES, RUN_NS = 25.0, 15.0, 6.0
+PIXELS_GBYTES, ROWS_GBYTES, RUN_NS, STRIDED = 25.0, 15.0, 6.0, 1.7
 TRANSPOSED_GBYTES = 8.0
 PACKED_GBYTES = 5.0
-# "direct": its copies of channels-last rows, and the share of a tile's rows below which it waits for weights, or for
-# its own results (512 -> 512 at 7 pixels, half a tile: 100 of 140 GF/s by AVX-512; Emerald Rapids, 2026-11). "im2col":
-# how much slower a product is whose matrix is lowered by columns. Fitted to the layers of measured.txt, resnet50.txt
-# and mobilenet_v2.txt on Zen 3, 2026-11: of 50 in NHWC, 4 miss the faster of the two by more than 5 %.
-COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 0.78, 1.35
+# ONE_VECTOR: a tile of one vector of filters, over one of two: it waits for its sums, of which it has half (AVX2: 6
+# FMAs of 4 cycles, two pipes). "direct": its copies of channels-last rows, and the share of a tile's rows below which
+# it waits for weights, or for its own results (512 -> 512 at 7 pixels, half a tile: 100 of 140 GF/s by AVX-512; Emerald
+# Rapids, 2026-11). "im2col": how much slower a product is whose matrix is lowered by columns. Fitted to the layers of
+# measured.txt, resnet50.txt and mobilenet_v2.txt on Zen 3, 2026-11: of 50 in NHWC, 4 miss the faster of the two by more
+# than 5 %; and of 100 drawn layers, auto misses the best of all algorithms by more than 10 % in 6.
+ONE_VECTOR, COPIED_GBYTES, FULL_TILE, COLUMNS = 0.67, 12.0, 0.78, 1.35
 # "direct" runs along channels-first rows up to so many channels (a guess), if they fill so much of their vectors (55
 # pixels, 0.86 of them: 96 GF/s along the rows, 104 across; AVX-512 on Zen 4, 2026-11).
 FEW_CHANNELS, FULL_ROWS = 16, 0.87
-# Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products;
-# transformed weights come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden. Preparing them, per float made:
-# 512 x 512 on Emerald Rapids, in working memory.
+# Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products.
+# Transformed weights, of "fft" too, come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden. Preparing them,
+# per float made: 512 x 512 on Emerald Rapids, in working memory.
 WINOGRAD_NS, WINOGRAD_PREPARED_NS = 0.1, 0.7
 L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 40.0, 16 << 20
 # Weight gradients: the product's share of the nominal speed, and what each float of Winograd's transforms takes, with
 # the copies around them. Fitted to 12 layers, 224 to 7 pixels, Zen 3, 2026-11.
 GRAD_SPEED, GRAD_NS = 0.8, 0.55
-# "fft": the transforms; the products' share of the nominal speed; transformed weights, which are read once a round,
-# and what preparing them costs, in transforms. Fitted to 15 layers, 5x5 to 31x31, AVX2 on Zen 3, 2026-11. Transformed
-# tiles leave the caches where as many of them as a register tile has rows are more than a round (transformed.pyx).
-# THERE_AND_BACK: what transforms that stay in caches cost of others (depthwise, 3x3 to 9x9 in place: 0.5 to 0.7).
-TRANSFORM_GFLOPS, SPECTRA_SPEED, SPECTRA_GBYTES, PREPARED_SPECTRA, THERE_AND_BACK = 35.0, 0.75, 20.0, 2.5, 0.6
-SPILLED_GBYTES = 5.0
+# "fft": the transforms; the products' share of the nominal speed; and what preparing weights costs, in transforms.
+# Fitted to 60 drawn layers of 9 to 49 taps, AVX2 on Zen 3, 2026-11. THERE_AND_BACK: what transforms that stay in caches
+# cost of others (depthwise, 3x3 to 9x9 in place: 0.46 to 0.64).
+TRANSFORM_GFLOPS, SPECTRA_SPEED, PREPARED_SPECTRA, THERE_AND_BACK = 32.0, 0.86, 2.5, 0.55
 # "direct" depthwise, share of the nominal speed: every FMA loads its pixel or its weight, and by a list of taps it
 # waits for the addresses as well. Fitted to 3x3 to 9x9 at 14 to 112 pixels, AVX2 on Zen 3, 2026-11.
 DEPTHWISE_SPEED, DEPTHWISE_LISTS_SPEED = 0.4, 0.3
@@ -83,10 +83,18 @@ def _filled(columns):
     return columns / (math.ceil(columns / lanes) * lanes)
 
 
-def _product_seconds(shape, itemsize, least_filters):
+def _product_seconds(shape, itemsize, least_filters=1):
     """The multiplications at full speed, or slower where a group has fewer filters than fill a tile."""
     idle = max(1.0, least_filters / max(1, shape.K // shape.groups))
     return shape.flops * idle * itemsize / (4e9 * NOMINAL[active_isa()])
+
+
+def _ragged(shape, itemsize):
+    """Vectors run along filters, two to a tile: what they compute over what is wanted."""
+    _, NR, lanes = tile_sizes(itemsize)
+    filters = max(1, shape.K // shape.groups)
+    strips, rest = divmod(math.ceil(filters / lanes), NR // lanes)
+    return (strips + (ONE_VECTOR if rest else 0)) * NR / filters
 
 
 def _transposing(shape, itemsize):
@@ -98,7 +106,8 @@ def _transposing(shape, itemsize):
 def _tile_seconds(shape, itemsize, rows):
     """The product by tiles of which each has its share of so many rows."""
     MR = tile_sizes(itemsize)[0]
-    return _product_seconds(shape, itemsize, 16) * max(1.0, FULL_TILE * MR / (rows / math.ceil(rows / MR)))
+    short = max(1.0, FULL_TILE * MR / (rows / math.ceil(rows / MR)))
+    return _product_seconds(shape, itemsize) * _ragged(shape, itemsize) * short
 
 
 def _images_cost(shape, itemsize):
@@ -119,7 +128,7 @@ def _pixels_cost(shape, itemsize):
 def direct_cost(shape, itemsize):
     if shape.depthwise:  # vectors run over the groups, or along the rows
         listed = shape.layout == "NHWC" and not depthwise_in_place.takes(shape.packed)
-        return _product_seconds(shape, itemsize, 1) / (DEPTHWISE_LISTS_SPEED if listed else DEPTHWISE_SPEED)
+        return _product_seconds(shape, itemsize) / (DEPTHWISE_LISTS_SPEED if listed else DEPTHWISE_SPEED)
     nest = direct_nest(shape)
     if nest is _direct_rows:
         copied = nest.copied_bytes(shape.packed, itemsize)
@@ -130,13 +139,17 @@ def direct_cost(shape, itemsize):
 def im2col_cost(shape, itemsize):
     runs = shape.N * shape.P * shape.C * shape.R * shape.S
     lowered = runs * shape.Q * itemsize
-    product = _product_seconds(shape, itemsize, 16 if shape.layout == "NHWC" else 8)
+    if shape.layout == "NHWC":
+        product = _product_seconds(shape, itemsize) * _ragged(shape, itemsize)
+    else:
+        product = _product_seconds(shape, itemsize, 8)
     all_pixels = shape.R == shape.S == 1 and shape.stride == (1, 1) and (shape.P, shape.Q) == (shape.H, shape.W)
     if shape.layout == "NCHW" and all_pixels:
         return product + lowered / (ROWS_GBYTES * 1e9)  # x is the matrix as it lies, or once it is transposed
     if shape.layout == "NHWC" or _im2col.transposes(shape.packed, itemsize):
         return product + lowered / (PIXELS_GBYTES * 1e9) + _transposing(shape, itemsize)
-    return product * COLUMNS + lowered / (ROWS_GBYTES * 1e9) + runs * RUN_NS * 1e-9
+    gathered = STRIDED if shape.stride[1] > 1 else 1
+    return product * COLUMNS + lowered * gathered / (ROWS_GBYTES * 1e9) + runs * RUN_NS * 1e-9
 
 
 def packing_cost(shape, itemsize):
@@ -159,14 +172,18 @@ def _winograd_counts(m, shape):
     return products, matrices, matrices * shape.C * math.ceil(shape.K / shape.groups / NR) * NR
 
 
+def _reading(weight_bytes):
+    """Transformed weights, once."""
+    return weight_bytes / ((MEMORY_GBYTES if weight_bytes > NOMINAL_L3 else L3_GBYTES) * 1e9)
+
+
 def winograd_cost(m, shape, itemsize):
     """F(m x m, 3 x 3), or along one axis."""
     products, matrices, weights = _winograd_counts(m, shape)
-    gbytes = MEMORY_GBYTES if weights * itemsize > NOMINAL_L3 else L3_GBYTES
     return (
         2 * max(products / matrices, 4) * weights * itemsize / (4e9 * NOMINAL[active_isa()])
         + m * WINOGRAD_NS * 1e-9 * products * (shape.C + shape.K) * itemsize / 4
-        + weights * itemsize / (gbytes * 1e9)
+        + _reading(weights * itemsize)
         + _transposing(shape, itemsize)
     )
 
@@ -211,12 +228,8 @@ def _fft_costs(shape, tile):
     matrices = tile * (tile // 2 + 1) * pieces * C * math.ceil(filters / tile_sizes(4)[1]) * tile_sizes(4)[1]
     transforms = tiles * (pieces * C + shape.K) * _fft_seconds(tile)
     products = tiles * 8 * matrices / (SPECTRA_SPEED * NOMINAL[active_isa()] * 1e9)
-    read = 8 * matrices / (SPECTRA_GBYTES * 1e9)
-    transformed = 12 * tile * (tile // 2 + 1) * pieces * C
-    if transformed * tile_sizes(4)[0] > round_bytes:
-        read += tiles * transformed / (SPILLED_GBYTES * 1e9)
     prepared = PREPARED_SPECTRA * pieces * C * filters * _fft_seconds(tile)
-    return transforms + products + read + _transposing(shape, 4), prepared, FFT[tile]
+    return transforms + products + _reading(8 * matrices) + _transposing(shape, 4), prepared, FFT[tile]
 
 
 def _fft_depthwise_costs(shape, tile):

@@ -54,8 +54,6 @@ cdef enum:
     ROUND_BYTES = 4 << 20        # V of a streamed round
     PREPARED_CHANNELS = 16       # channels whose filters are gathered at a time
 
-round_bytes = <int>ROUND_BYTES   # for costs.py
-
 cdef struct Tiled:
     const fc_kernels *kernels
     const fc_transform *transform
