@@ -127,6 +127,27 @@ MUTATIONS = [
         "test_accuracy.py test_conv2d.py",
     ),
     Mutation(
+        "a smaller tile's pixels are not multiplied with the points that it leaves out",
+        "csrc/kernels/winograd.c",
+        "rest *= x * x - p.pair[i] * p.pair[i];",
+        "rest *= x * x + p.pair[i] * p.pair[i];",
+        "test_conv2d.py",
+    ),
+    Mutation(
+        "the tiles of the last row are left out of products that need them",
+        "fastconv/_loops/tile_order.pxd",
+        "    end[0] = order.start[KINDS if below and right else CORNER if below else BELOW]",
+        "    end[0] = order.start[KINDS if below and right else BELOW]",
+        "test_conv2d.py",
+    ),
+    Mutation(
+        "a run's last tile lies beside the others, whatever its kind",
+        "fastconv/_loops/tile_order.pxd",
+        "return run_.last if j == run_.tiles - 1 else run_.at + j",
+        "return run_.at + j",
+        "test_conv2d.py",
+    ),
+    Mutation(
         "one digit of one twiddle",
         "csrc/kernels/twiddles.h",
         "{0.9807852804032304, -0.19509032201612828},",
