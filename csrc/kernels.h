@@ -43,8 +43,8 @@ typedef struct {
         tile_w;           /* so many pixels of x, all readable, give (tile_h-R+1) x (tile_w-S+1) of y */
     intptr_t frequencies; /* matrices of weights */
     intptr_t parts;       /* 1: real, 2: complex */
-    /* The tile's planes for its first rows x cols results; fewer than all may leave out planes, and pixels. v has room
-     * for whole vectors of channels. */
+    /* The tile's planes for its first rows x cols results; fewer than all may leave out planes, and pixels. Winograd's
+     * store whole vectors of channels, for which v has room. */
     void (*input)(const void *x, intptr_t x_row, intptr_t x_pixel, intptr_t channels, intptr_t rows,
                   intptr_t cols, void *v, intptr_t v_plane, void *scratch);
     void (*weights)(intptr_t R, intptr_t S, const void *w, intptr_t w_row, intptr_t w_tap,
@@ -52,8 +52,8 @@ typedef struct {
     void (*output)(const void *m, intptr_t m_plane, intptr_t filters, const void *bias, int relu,
                    intptr_t rows, intptr_t cols, void *y, intptr_t y_row, intptr_t y_pixel,
                    void *scratch);
-    /* Which rows of the tile_h x tile_w frequencies, and which columns, so many results along that axis need: a bit
-     * for each; as many pixels are read. Or NULL: every tile takes part in all products. */
+    /* Which rows of the tile_h x tile_w frequencies, and which columns, so many results along that axis need, if it has
+     * more than one: a bit for each; as many pixels are read. Or NULL: every tile takes part in all products. */
     intptr_t (*points)(intptr_t results);
     intptr_t scratch_bytes;
     /* All three in one for channels that are not summed, or NULL (Winograd): one tile of x, `lanes` lanes of it, to

@@ -78,6 +78,7 @@ INLINE lane_mask lanes_between(intptr_t first, intptr_t end) {
 INLINE vec load_where(lane_mask mask, const void *p) {
     return OF_REALS(_mm256_maskload)(p, (__m256i)mask);
 }
+INLINE vec load_n(const void *p, intptr_t n) { return load_where(lanes_between(0, n), p); }
 #else
 typedef struct {
     intptr_t first, end;
@@ -90,8 +91,12 @@ INLINE vec load_where(lane_mask mask, const void *p) {
         if (i >= mask.first && i < mask.end) v[i] = load1((const char *)p + i * sizeof(real));
     return v;
 }
+INLINE vec load_n(const void *p, intptr_t n) {
+    vec v = {0};
+    copy_n(&v, p, n);
+    return v;
+}
 #endif
-INLINE vec load_n(const void *p, intptr_t n) { return load_where(lanes_between(0, n), p); }
 #endif
 
 /* n elements, at most LANES. */

@@ -23,13 +23,14 @@ NOMINAL = {"avx512": 118.0, "avx2": 118.0, "sse2": 50.0, "neon": 50.0, "portable
 PIXELS_GBYTES, ROWS_GBYTES, RUN_NS, STRIDED = 25.0, 15.0, 6.0, 1.7
 TRANSPOSED_GBYTES = 8.0
 PACKED_GBYTES = 5.0
-# ONE_VECTOR: a tile of one vector of filters, over one of two: it waits for its sums, of which it has half (AVX2: 6
-# FMAs of 4 cycles, two pipes). "direct": its copies of channels-last rows, and the share of a tile's rows below which
-# it waits for weights, or for its own results (512 -> 512 at 7 pixels, half a tile: 100 of 140 GF/s by AVX-512; Emerald
-# Rapids, 2026-11). "im2col": how much slower a product is whose matrix is lowered by columns. Fitted to the layers of
-# measured.txt, resnet50.txt and mobilenet_v2.txt on Zen 3, 2026-11: of 50 in NHWC, 4 miss the faster of the two by more
-# than 5 %; and of 100 drawn layers, auto misses the best of all algorithms by more than 10 % in 6.
-ONE_VECTOR, COPIED_GBYTES, FULL_TILE, COLUMNS = 0.67, 12.0, 0.78, 1.35
+# "direct": its copies of channels-last rows, and the share of a tile's rows below which it waits for weights, or for
+# its own results (512 -> 512 at 7 pixels, half a tile: 100 of 140 GF/s by AVX-512; Emerald Rapids, 2026-11). "im2col":
+# how much slower a product is whose matrix is lowered by columns. Fitted to the layers of measured.txt, resnet50.txt
+# and mobilenet_v2.txt on Zen 3, 2026-11: of 50 in NHWC, 4 miss the faster of the two by more than 5 %; and of 100 drawn
+# layers, auto misses the best of all algorithms by more than 10 % in 5.
+COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 0.78, 1.35
+# On two pipes; a tile of one vector of filters has half of the sums, and waits for them on AVX2, where they are 6.
+FMA_CYCLES = 4
 # "direct" runs along channels-first rows up to so many channels (a guess), if they fill so much of their vectors (55
 # pixels, 0.86 of them: 96 GF/s along the rows, 104 across; AVX-512 on Zen 4, 2026-11).
 FEW_CHANNELS, FULL_ROWS = 16, 0.87
@@ -91,10 +92,10 @@ def _product_seconds(shape, itemsize, least_filters=1):
 
 def _ragged(shape, itemsize):
     """Vectors run along filters, two to a tile: what they compute over what is wanted."""
-    _, NR, lanes = tile_sizes(itemsize)
+    MR, NR, lanes = tile_sizes(itemsize)
     filters = max(1, shape.K // shape.groups)
     strips, rest = divmod(math.ceil(filters / lanes), NR // lanes)
-    return (strips + (ONE_VECTOR if rest else 0)) * NR / filters
+    return (strips + (max(0.5, FMA_CYCLES / MR) if rest else 0)) * NR / filters
 
 
 def _transposing(shape, itemsize):

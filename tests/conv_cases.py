@@ -93,8 +93,8 @@ CASES = [
         {"padding": ((0, 3), (4, 1)), "stride": (2, 3), "dilation": (2, 1)},
     ),
     Case("small-images-mostly-padding", (16, 2, 2, 3), (7, 2, 2, 2), {"padding": 4}),
-    # Six images of 4 x 3 tiles of F(4x4), the last of a row and column smaller, in at least four groups.
-    Case("groups-of-tiles", (6, 70, 13, 9), (40, 70, 3, 3), {"padding": 1}),
+    # Eight images of 4 x 3 tiles of F(4x4), the last of a row and column smaller, in at least four groups.
+    Case("groups-of-tiles", (8, 70, 13, 9), (40, 70, 3, 3), {"padding": 1}),
     Case("9-pixels", (2, 16, 3, 3), (40, 16, 3, 3), {"padding": 1}),  # results transposed on the way out
     Case("49-pixels-groups", (2, 8, 7, 7), (64, 4, 3, 3), {"groups": 2, "padding": 1}),
     Case("9-pixels-many-filters", (1, 4, 3, 3), (1100, 4, 1, 1)),

@@ -278,7 +278,7 @@ INLINE void output_row(const fc_points p, const fc_points part, const vec half[M
     output_axis(p, part, line, result);
 }
 
-/* whole: all lanes are. */
+/* whole: there are filters for all lanes of every vector. */
 INLINE void output_vectors(const fc_points p, const int tall, const int wide, const int whole,
                            const char *m, intptr_t m_plane, intptr_t filters, const char *bias, int relu,
                            intptr_t rows, intptr_t cols, char *y, intptr_t y_row, intptr_t y_pixel) {

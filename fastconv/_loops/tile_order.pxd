@@ -1,5 +1,5 @@
-"""The order of a group of tiles in memory, in which those that take part in a product are neighbours. Included by
-transformed.pyx.
+"""The order of a group of tiles in memory, in which those that take part in a product are neighbours; transformed.pyx
+lays them out by it.
 
 A tile of an image's last row or column of tiles may have fewer results, and then it is left out of some products
 (fc_transform's `points`): of some rows of frequencies if it is of the last row, of some columns if it is of the last
@@ -97,6 +97,7 @@ cdef inline Py_ssize_t place_in(const Run *run_, Py_ssize_t j) noexcept nogil:
 cdef inline void taking_part(const Tiles *tiles, const Order *order, Py_ssize_t row, Py_ssize_t column,
                              Py_ssize_t *start, Py_ssize_t *end) noexcept nogil:
     """The tiles that the frequency of this row and column multiplies with."""
-    cdef bint below = tiles.below >> row & 1, right = tiles.right >> column & 1
+    cdef bint below = tiles.below == ALL_POINTS or tiles.below >> row & 1
+    cdef bint right = tiles.right == ALL_POINTS or tiles.right >> column & 1
     start[0] = order.start[RIGHT if right else INNER]
     end[0] = order.start[KINDS if below and right else CORNER if below else BELOW]

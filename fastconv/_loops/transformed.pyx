@@ -48,7 +48,7 @@ cdef enum:
     LINE = 64
     FUSED_WEIGHTS = 5 << 19      # bytes of U up to which every group reads it again
     GROUP_BYTES = 384 << 10      # V and M of a fused group
-    LEAST_GROUP = 10             # tiles of a fused group, times parts: they share a reading of U
+    LEAST_GROUP = 12             # tiles whose V fills a fused group, times parts: they share a reading of U
     K_BLOCK = 64                 # filters whose M is in cache at a time
     LEAST_CHUNKS = 4             # groups, or blocks of K in a streamed round: threads share them
     ROUND_BYTES = 4 << 20        # V of a streamed round
@@ -86,7 +86,10 @@ cdef (intptr_t, Py_ssize_t) points_of_rest(const fc_transform *transform, Py_ssi
                                            Py_ssize_t pixels) noexcept nogil:
     """Along an axis of so many results: the points of the last tile, and its pixels, which are as many."""
     cdef Py_ssize_t rest = results % of_tile, place, needed = 0
-    cdef intptr_t points = transform.points(rest) if transform.points != NULL and rest else ALL_POINTS
+    cdef intptr_t points
+    if transform.points == NULL or rest == 0:
+        return ALL_POINTS, pixels
+    points = transform.points(rest)
     for place in range(pixels):
         needed += points >> place & 1
     return ALL_POINTS if needed == pixels else points, needed
@@ -100,8 +103,10 @@ cdef void block_k(Tiled *p, Py_ssize_t strips) noexcept nogil:
 
 
 cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, bint in_place):
-    """Everything that shape, dtype and ISA decide, and whether x can be read in place."""
-    cdef Py_ssize_t per_tile, weight_bytes, groups, strips, NR, F
+    """Everything that shape, dtype and ISA decide, and whether x can be read in place. How U lies depends on N too, so
+    prepared weights belong to one shape."""
+    cdef Py_ssize_t v_row, per_tile, weight_bytes, chunks, strips, NR, F
+    cdef bint few
     p.kernels = kernels_for(itemsize)
     p.transform = &p.kernels.transforms[transform]
     p.g = (<const fc_geometry *><const char *>geometry)[0]
@@ -117,19 +122,20 @@ cdef void set_up(Tiled *p, int transform, bytes geometry, Py_ssize_t itemsize, b
     p.tiles = p.g.N * p.of_image.high * p.of_image.wide
     p.in_place, p.channels_last_y = in_place, p.g.channels_last
     weight_bytes = F * p.transform.parts * p.depth * p.g.K * itemsize
-    per_tile = v_planes(p) * p.depth * itemsize
+    # Winograd's kernels store whole vectors of channels, Fourier's, of a piece of the filter each, no more than those.
+    v_row = (p.depth if p.transform.points == NULL else round_up(p.depth, p.kernels.lanes)) * itemsize
+    per_tile = v_planes(p) * v_row
     block_k(p, ceil_div(K_BLOCK, NR))
-    p.group = max(1, GROUP_BYTES // max(1, per_tile + F * p.transform.parts * p.k_block * itemsize))
-    groups, strips = ceil_div(p.tiles, p.group), ceil_div(p.g.K, NR)
-    p.streamed = weight_bytes > FUSED_WEIGHTS or (
-        (p.group * p.transform.parts < LEAST_GROUP or groups < LEAST_CHUNKS) and strips > least(groups, 2))
+    p.group = max(p.kernels.MR, GROUP_BYTES // (per_tile + F * p.transform.parts * p.k_block * itemsize))
+    chunks, strips = p.g.groups * ceil_div(p.tiles, p.group), ceil_div(p.g.K, NR)
+    few = chunks < LEAST_CHUNKS or GROUP_BYTES // per_tile * p.transform.parts < LEAST_GROUP
+    p.streamed = weight_bytes > FUSED_WEIGHTS or (few and strips > least(chunks, 2))
     if p.streamed:
         block_k(p, max(1, least(ceil_div(K_BLOCK, NR), strips // LEAST_CHUNKS)))
-        p.group = ROUND_BYTES // max(1, per_tile)
-    p.group = balanced(p.tiles, max(p.kernels.MR, p.group)) if p.tiles else 1
+        p.group = max(p.kernels.MR, ROUND_BYTES // per_tile)
+    p.group = balanced(p.tiles, p.group) if p.tiles else 1
     p.groups = ceil_div(p.tiles, p.group)
-    p.v_row = spread(round_up(p.depth, p.kernels.lanes) * itemsize, 1024)
-    p.m_row = p.k_block * itemsize
+    p.v_row, p.m_row = spread(v_row, 1024), p.k_block * itemsize
     p.v_plane, p.m_plane = spread(p.group * p.v_row, 4096), spread(p.group * p.m_row, 4096)
     p.run_tiles = min(p.of_image.wide, p.group)
     p.staged_bytes = p.transform.tile_h * (p.run_tiles * p.cols + p.piece_s - 1) * p.g.C * itemsize
@@ -384,7 +390,7 @@ cdef class Transformed:
             streamed_chunk, p.k_blocks, v_bytes(&p), p.g.groups * p.groups)
 
     def input(self, cnp.ndarray x, cnp.ndarray v, cnp.ndarray scratch):
-        """For tests, the kernels one by one: a tile x (T, T, C) to the planes v (planes, C)."""
+        """For tests, the kernels one by one: a tile x (T, T, C) to the planes v (planes, C), FFT's only."""
         cdef const fc_transform *t = &kernels_for(x.itemsize).transforms[self.transform]
         t.input(cnp.PyArray_BYTES(x), x.strides[0], x.strides[1], x.shape[2], x.shape[0], x.shape[1],
                 cnp.PyArray_BYTES(v), v.strides[0], cnp.PyArray_BYTES(scratch))

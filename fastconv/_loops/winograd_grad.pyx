@@ -77,14 +77,14 @@ cdef void set_up(WinogradGrad *p, bytes geometry, Py_ssize_t itemsize, tuple x_s
     p.c_parts = ceil_div(p.g.C, p.channels)
     p.panel = p.frequencies * p.channels * p.filters * itemsize + LINE
     m_bytes = p.c_parts * p.k_parts * p.panel
-    per_row = p.frequencies * p.tiles_w * (p.g.C + p.g.K) * itemsize
+    p.v_row = round_up(p.channels, p.kernels.lanes) * itemsize    # the kernels store whole vectors
+    per_row = p.frequencies * p.tiles_w * (p.c_parts * p.v_row + p.g.K * itemsize)
     p.delivers = deliver != 0 or p.g.channels_last
     p.deliver = <deliver_function><void *>deliver if deliver else store_panel
     p.rows = balanced(p.tile_rows, max(1, max(ROUND_BYTES, m_bytes) // per_row))
     if deliver and m_bytes > WAITING_BYTES:
         p.rows = p.tile_rows
     p.rounds = ceil_div(p.tile_rows, p.rows)
-    p.v_row = round_up(p.channels, p.kernels.lanes) * itemsize
     p.v_strip = p.rows * p.tiles_w * p.v_row + LINE
     p.v_plane = p.c_parts * p.v_strip
     p.g_strip = p.rows * p.tiles_w * NR * itemsize + LINE

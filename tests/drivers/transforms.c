@@ -42,7 +42,8 @@ static void try_steps(int number_of, idx R, idx S, idx channels, idx rows, idx c
     const idx T_h = t->tile_h, T_w = t->tile_w;
     const idx complex = t->parts == 2, planes = 2 * t->parts - 1;
     const idx x_pixel = channels + 1, x_row = T_w * x_pixel, w_tap = channels + 2, w_row = S * w_tap;
-    const idx plane = rounded_up(channels, kernels->lanes) + 1, y_pixel = channels + 3,
+    const idx v_pixel = t->parts == 1 ? rounded_up(channels, kernels->lanes) : channels; /* stored */
+    const idx plane = channels + 1, v_plane = v_pixel + 1, y_pixel = channels + 3,
               y_row = cols * y_pixel + 1;
     const idx y_count = (rows - 1) * y_row + (cols - 1) * y_pixel + channels;
     const fc_window all = {0, T_h, 0, T_w};
@@ -53,24 +54,24 @@ static void try_steps(int number_of, idx R, idx S, idx channels, idx rows, idx c
                             (pixels_of(number_of, T_w, cols) - 1) * x_pixel + channels),
                *w = numbers(R * w_row - 2);
     const char *bias = biased ? numbers(channels) : NULL;
-    char *v = poisoned(t->frequencies * planes * plane - 1),
+    char *v = poisoned(t->frequencies * planes * v_plane - 1),
          *u = poisoned(t->frequencies * t->parts * plane - 1);
     char *m = poisoned(t->frequencies * t->parts * plane - 1), *y = poisoned(y_count);
     char *scratch = poisoned(t->scratch_bytes / kernels->itemsize);
     double *expected = untouched(y_count);
     TRY(transforms[number_of].input)(x, bytes(x_row), bytes(x_pixel), channels, rows, cols, v,
-                                     bytes(plane), scratch);
+                                     bytes(v_plane), scratch);
     TRY(transforms[number_of].weights)(R, S, w, bytes(w_row), bytes(w_tap), channels, u,
                                        bytes(t->parts * plane), bytes(plane), scratch);
     for (idx f = 0; f < t->frequencies; f++) {
         if (!needs(number_of, T_h, rows, f / T_w) || !needs(number_of, T_w, cols, f % T_w)) continue;
         for (idx c = 0; c < channels; c++) {
-            const idx v_at = f * planes * plane + c, u_at = f * t->parts * plane + c;
+            const idx v_at = f * planes * v_plane + c, u_at = f * t->parts * plane + c;
             const double re = get(v, v_at), u_re = get(u, u_at);
             if (complex) {
-                const double im = get(v, v_at + plane), u_im = get(u, u_at + plane);
+                const double im = get(v, v_at + v_plane), u_im = get(u, u_at + plane);
                 put(m, u_at, re * u_re + im * u_im);
-                put(m, u_at + plane, im * u_re + get(v, v_at + 2 * plane) * u_im);
+                put(m, u_at + plane, im * u_re + get(v, v_at + 2 * v_plane) * u_im);
             } else {
                 put(m, u_at, re * u_re);
             }
@@ -121,7 +122,8 @@ static void try_winograd(int number_of, idx R, idx S) {
     EACH (channels, 1, lanes - 1, lanes, 2 * lanes + 3)
         for (idx rows = 1; rows <= m_h; rows++)
             for (idx cols = 1; cols <= m_w; cols++)
-                try_steps(number_of, R, S, channels, rows, cols, (rows + cols) % 2, cols % 2);
+                for (int way = 0; way < 4; way++)
+                    try_steps(number_of, R, S, channels, rows, cols, way % 2, way / 2);
 }
 
 void drive_transforms(void) {
