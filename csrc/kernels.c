@@ -42,7 +42,6 @@ const fc_kernels TABLE(FC_ISA_NAME, FC_DTYPE) = {
     .NV = FC_NV,
     .NR = FC_NV * (FC_VECTOR_BYTES / sizeof(real)),
     .tile = TILE_TABLE,
-    .row_tile = ROW_TILE_TABLE,
     .pack = pack,
     .dot = dot,
     .axpy = axpy,

@@ -11,14 +11,23 @@
 #define FC_MAX_MR 14
 #define FC_MAX_NV 2
 
+/* The tiles: of a product, and of sums over the taps of a filter, which are offsets in a or in b. */
+enum { FC_PRODUCT, FC_TAPS_IN_A, FC_TAPS_IN_B, FC_TILES };
+
 /* How a tile starts and how it leaves the registers: c = act(alpha * (bias + sum) + beta * c).
  * beta == 0 never reads c. */
 typedef struct {
+    int onto, scaled; /* beta is not 0; alpha is not 1, or beta is not 0 or 1. (A tile that compares doubles needs 6 %
+                         more time for 16 products each; AVX2 on Zen 3, 2026-11.) */
     double alpha, beta;
     const void *row_bias; /* one value per row of the tile, or NULL; at most one of the two is given */
     const void *col_bias; /* one value per column, or NULL */
     int relu;
 } fc_store;
+
+static inline fc_store fc_store_of(double alpha, double beta, int relu) {
+    return (fc_store){beta != 0, alpha != 1 || (beta != 0 && beta != 1), alpha, beta, 0, 0, relu};
+}
 
 /* A convolution in the letters of fastconv/shapes.py, which packs this struct; C and K are those of
  * one group. x, w and y are addressed through strides only, so a layout is nothing but strides. */
@@ -104,7 +113,7 @@ enum {
 typedef struct {
     const char *isa;
     intptr_t itemsize, lanes, MR, NV, NR; /* NR = NV * lanes columns of a full tile */
-    fc_tile *tile[FC_MAX_NV][FC_MAX_MR], *row_tile[FC_MAX_NV][FC_MAX_MR]; /* [vectors - 1][rows - 1] */
+    fc_tile *tile[FC_TILES][FC_MAX_NV][FC_MAX_MR]; /* [kind][vectors - 1][rows - 1] */
     void (*pack)(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row, intptr_t src_col,
                  void *dst, intptr_t dst_row, intptr_t width, intptr_t dst_strip);
     void (*dot)(intptr_t m, intptr_t n, intptr_t k, const void *a, intptr_t a_row, const void *b,

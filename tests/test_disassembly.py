@@ -34,7 +34,7 @@ def assembly(folder, isa, real_bytes):
     begin, _, rest = (ROOT / "csrc/kernels.c").read_text().partition('#include "kernels/tile.c"')
     assert rest
     source, target = folder / "tiles.c", folder / "tiles.s"
-    tables = "const fc_kernels table = {.tile = TILE_TABLE, .row_tile = ROW_TILE_TABLE};"
+    tables = "const fc_kernels table = {.tile = TILE_TABLE};"
     source.write_text(f'{begin}#include "kernels/tile.c"\n{tables}\n')
     command = [compiler(isa.architecture), *kernel_flags(), *isa.flags, *macros(isa, real_bytes),
                f"-I{ROOT / 'csrc'}", "-S", str(source), "-o", str(target)]  # fmt: skip
@@ -67,7 +67,7 @@ def test_the_loop_over_k_lives_in_registers(isa, real_bytes, tmp_path):
     x86 = r"vfm\w+" if "-mfma" in isa.flags else "v?mul"
     multiply = multiply.format(suffix="s" if real_bytes == 4 else "d", x86=x86)
     text = assembly(tmp_path, isa, real_bytes)
-    for kind, rows, vectors in itertools.product(("tile", "row_tile"), range(1, isa.MR + 1), range(1, isa.NV + 1)):
+    for kind, rows, vectors in itertools.product(("product_tile", "tap_tile", "row_tile"), range(1, isa.MR + 1), range(1, isa.NV + 1)):
         tile = f"{kind}_{rows}_{vectors}"
         found = loops(text, tile, jump)
         assert found, tile

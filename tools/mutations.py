@@ -17,8 +17,8 @@ MUTATIONS = [
     Mutation(
         "the taps of a filter in another order",
         "csrc/kernels/tile.c",
-        "if (!taps_in_b) p[i / 3] = (const char *)a + tap[t] + i * a_row;",
-        "if (!taps_in_b) p[i / 3] = (const char *)a + tap[taps - 1 - t] + i * a_row;",
+        "p[i / 3] = (const char *)a + tap[t] + i * a_row;",
+        "p[i / 3] = (const char *)a + tap[taps - 1 - t] + i * a_row;",
         "test_tiny.py test_conv2d.py",
     ),
     Mutation(
@@ -45,9 +45,16 @@ MUTATIONS = [
     Mutation(
         "relu makes 0 of NaN",
         "csrc/kernels/tile.c",
-        "return (vec)((vec_index)v & ~(v <= 0));",
-        "return (vec)((vec_index)v & (v > 0));",
+        "return (vec)((vec_index)v & ~(v <= threshold));",
+        "return (vec)((vec_index)v & (v > threshold));",
         "test_activations.py test_conv2d.py",
+    ),
+    Mutation(
+        "a tile that adds to what is there overwrites it",
+        "csrc/kernels.h",
+        "return (fc_store){beta != 0, ",
+        "return (fc_store){beta != 0 && beta != 1, ",
+        "test_gemm.py",
     ),
     Mutation(
         "the last odd lane is not stored",
@@ -186,8 +193,8 @@ MUTATIONS = [
     Mutation(
         "beta is applied again at every block of the sum",
         "fastconv/_loops/gemm.pyx",
-        "store.beta = g.beta if g.pc == 0 else 1",
-        "store.beta = g.beta",
+        "fc_store_of(g.alpha, g.beta if g.pc == 0 else 1, 0)",
+        "fc_store_of(g.alpha, g.beta, 0)",
         "test_gemm.py",
     ),
     Mutation(
@@ -214,15 +221,15 @@ MUTATIONS = [
     Mutation(
         "the bias is added again at every block of channels",
         "fastconv/_loops/direct.pyx",
-        "if at.bias != NULL and cb == 0 else NULL",
-        "if at.bias != NULL else NULL",
+        "if at.bias != NULL and cb == 0:",
+        "if at.bias != NULL:",
         "test_conv2d.py",
     ),
     Mutation(
         "relu before the sum is whole",
         "fastconv/_loops/direct.pyx",
-        "store.relu = p.relu and cb + channels == p.g.C",
-        "store.relu = p.relu",
+        "p.relu and cb + channels == p.g.C)",
+        "p.relu)",
         "test_conv2d.py",
     ),
     Mutation(

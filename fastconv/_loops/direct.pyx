@@ -30,7 +30,16 @@ cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, span_start, take_strides
-from fastconv._loops.kernels cimport FC_RELU, fc_geometry, fc_kernels, fc_store, kernels_for
+from fastconv._loops.kernels cimport (
+    FC_PRODUCT,
+    FC_RELU,
+    FC_TAPS_IN_A,
+    fc_geometry,
+    fc_kernels,
+    fc_store,
+    fc_store_of,
+    kernels_for,
+)
 from fastconv._loops.rows cimport copy_rows, input_rows, row_width
 from fastconv._loops.team cimport Operands, compile, followed_by, run
 
@@ -246,7 +255,6 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef fc_store store
     if block >= p.blocks:
         return
-    store.alpha, store.row_bias = 1, NULL
     if p.shared:
         x = at.shared + block % p.together * p.copied
     elif p.in_place:
@@ -270,8 +278,7 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
         channels = least(p.channels, p.g.C - cb)
         strip_bytes = R * S * channels * NR * size
         share = strip_bytes // sharing
-        store.beta = 0 if cb == 0 else 1
-        store.relu = p.relu and cb + channels == p.g.C
+        store = fc_store_of(1, 0 if cb == 0 else 1, p.relu and cb + channels == p.g.C)
         strip = (at.weights + group * group_bytes(p) + cb * R * S * ceil_div(p.g.K, NR) * NR * size
                  + j0 // NR * strip_bytes)
         for outer from 0 <= outer < n by step:
@@ -288,8 +295,9 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
                         ahead, ahead_row = a + (q + m) * a_row, m * a_row // (depth * channels)
                     for jr from outer <= jr < least(outer + step, n) by NR:
                         cols = least(NR, n - jr)
-                        store.col_bias = at.bias + (channel + jr) * size if at.bias != NULL and cb == 0 else NULL
-                        kernels.tile[1 if cols > kernels.lanes else 0][m - 1](
+                        if at.bias != NULL and cb == 0:
+                            store.col_bias = at.bias + (channel + jr) * size
+                        kernels.tile[FC_PRODUCT if taps == 1 else FC_TAPS_IN_A][1 if cols > kernels.lanes else 0][m - 1](
                             taps, offsets, depth * channels, a + q * a_row, a_row, size, weights, NR * size, ahead,
                             ahead_row, c + jr * size, c_row, cols, &store)
                         weights += strip_bytes

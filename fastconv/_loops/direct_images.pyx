@@ -23,7 +23,7 @@ cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
-from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
+from fastconv._loops.kernels cimport FC_TAPS_IN_A, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.team cimport Operands, compile, run
 
 cnp.import_array()
@@ -185,8 +185,7 @@ cdef void images_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef const char *pixel
     cdef const char *weights
     cdef char *y
-    cdef fc_store store
-    store.alpha, store.beta, store.row_bias, store.col_bias, store.relu = 1, 0, NULL, NULL, p.relu
+    cdef fc_store store = fc_store_of(1, 0, p.relu)
     copy_images(p, at.x + first * p.x_strides[0], images, x)
     for r in range(p.g.R):
         offsets[r] = r * p.g.dilation_h * p.row
@@ -207,7 +206,7 @@ cdef void images_chunk(const void *problem, const Operands *at, Py_ssize_t index
                 n = 0
                 for i in range(tiles):
                     m = images // tiles + (i < images % tiles)
-                    kernels.tile[1 if cols > kernels.lanes else 0][m - 1](
+                    kernels.tile[FC_TAPS_IN_A][1 if cols > kernels.lanes else 0][m - 1](
                         rows.count, offsets, depth, pixel + n * p.image, p.image, size, weights, NR * size, weights, 0,
                         y + n * c_row + jr * size, c_row, cols, &store)
                     n += m

@@ -17,7 +17,7 @@ cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
-from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
+from fastconv._loops.kernels cimport FC_TAPS_IN_B, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.team cimport Operands, compile, run
 
 cnp.import_array()
@@ -144,8 +144,7 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
     cdef char *planes = scratch + p.taps * sizeof(intptr_t) + LINE
     cdef const char *a
     cdef char *y
-    cdef fc_store store
-    store.alpha, store.beta, store.row_bias, store.col_bias, store.relu = 1, 0, NULL, NULL, p.relu
+    cdef fc_store store = fc_store_of(1, 0, p.relu)
     for tap in range(p.taps):
         column = tap % p.g.S * p.g.dilation_w
         offsets[tap] = (tap // p.g.S * (p.channel if p.down else row_step) + column % p.g.stride_w * p.plane
@@ -162,7 +161,7 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
         for row in range(rows):
             for q from 0 <= q < p.g.Q by kernels.NR:
                 cols = least(kernels.NR, p.g.Q - q)
-                kernels.row_tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
+                kernels.tile[FC_TAPS_IN_B][ceil_div(cols, kernels.lanes) - 1][m - 1](
                     p.taps, offsets, p.depth, a, p.filter_bytes, size,
                     planes + row * p.g.stride_h * p.row + q * size, row_step if p.down else p.channel,
                     a, 0, y + (row * p.g.Q + q) * size, plane, cols, &store)

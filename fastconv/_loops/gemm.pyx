@@ -15,7 +15,7 @@ number of threads gives the same bits."""
 from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, round_up, span_start
-from fastconv._loops.kernels cimport fc_kernels, fc_store, kernels_for
+from fastconv._loops.kernels cimport FC_PRODUCT, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.scratch cimport Block, borrow, give_back
 from fastconv._loops.team cimport Operands, run
 
@@ -97,7 +97,7 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
             rows = m // tiles + (i < m % tiles)
             if store.row_bias != NULL:
                 s.row_bias = <const char *>store.row_bias + ir * size
-            kernels.tile[ceil_div(cols, kernels.lanes) - 1][rows - 1](
+            kernels.tile[FC_PRODUCT][ceil_div(cols, kernels.lanes) - 1][rows - 1](
                 1, &no_tap, k, a + ir * a_row, a_row, a_col, strip, b_row,
                 strip + b_strip + i % sharing * k * ahead_row, ahead_row,
                 c + ir * c_row + jr * size, c_row, cols, &s)
@@ -127,13 +127,12 @@ cdef void product_here(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
     cdef Py_ssize_t jc, pc, ic, rows, cols, depth, strip, a_pitch
     cdef char *a_pack = scratch + LONG * SHORT * size + LONG // NR * STRIP_GAP
     cdef fc_store store
-    store.alpha, store.row_bias, store.col_bias, store.relu = 1, NULL, NULL, 0
     for jc from 0 <= jc < n by nc:
         cols = least(nc, n - jc)
         for pc from 0 <= pc < k by kc:
             depth = least(kc, k - pc)
             strip, a_pitch = depth * NR * size + STRIP_GAP, depth * size + LINE
-            store.beta = beta if pc == 0 else 1
+            store = fc_store_of(1, beta if pc == 0 else 1, 0)
             kernels.pack(depth, cols, b + pc * b_row + jc * b_col, b_row, b_col, scratch, NR * size, NR, strip)
             for ic from 0 <= ic < m by MC:
                 rows = least(MC, m - ic)
@@ -172,9 +171,7 @@ cdef void packed_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef Py_ssize_t whole = whole_columns(g), a_row = g.a_row, a_col = g.a_col
     cdef const char *a = g.a + ic * g.a_row + g.pc * g.a_col
     cdef char *c = g.c + ic * g.c_row + g.jc * size
-    cdef fc_store store
-    store.alpha, store.row_bias, store.col_bias, store.relu = g.alpha, NULL, NULL, 0
-    store.beta = g.beta if g.pc == 0 else 1
+    cdef fc_store store = fc_store_of(g.alpha, g.beta if g.pc == 0 else 1, 0)
     if g.pack_a and a_row == size:
         kernels.pack(k, m, a, a_col, a_row, scratch, m * size + LINE, m, 0)
         a, a_row, a_col = scratch, size, m * size + LINE

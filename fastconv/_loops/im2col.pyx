@@ -24,7 +24,7 @@ from libc.string cimport memcpy
 
 from fastconv._loops.cut cimport balanced, ceil_div, least, round_up, span_start, take_strides
 from fastconv._loops.gemm cimport Blocks, by_whole_rows, default_blocks, macro_kernel
-from fastconv._loops.kernels cimport FC_RELU, fc_geometry, fc_kernels, fc_store, kernels_for
+from fastconv._loops.kernels cimport FC_RELU, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp
 from fastconv._loops.team cimport Operands, compile, flushing, followed_by, run
 
@@ -266,7 +266,6 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
     if p.shared:
         x, pixel = at.shared + unit % p.together * p.copied, first
         x_strides[1], x_strides[3], x_strides[2] = size, p.g.C * size, p.g.W * p.g.C * size
-    store.alpha, store.row_bias, store.col_bias = 1, NULL, NULL
     if p.transposed:
         c = scratch + max(p.block * (p.kc * size + LINE), p.kc * (p.block * size + LINE))
         c_row = n * size
@@ -289,9 +288,9 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
             kernels.lower_columns(&p.g, x, x_strides, pixel, m, pc, pc + k, scratch, a_col, m, 0)
         b = (at.weights + group * weight_group_bytes(p) + pc * ceil_div(p.g.K, NR) * NR * size
              + j0 * k * size)
-        store.beta = 0 if pc == 0 else 1
-        store.col_bias = at.bias + channel * size if at.bias != NULL and pc == 0 else NULL
-        store.relu = p.relu and pc + k == p.depth
+        store = fc_store_of(1, 0 if pc == 0 else 1, p.relu and pc + k == p.depth)
+        if at.bias != NULL and pc == 0:
+            store.col_bias = at.bias + channel * size
         macro_kernel(kernels, m, n, k, a, a_row, a_col, b, NR * size, k * NR * size, c, c_row, &store)
     if p.transposed:
         # A few planes of y at a time, each written from one end to the other.
@@ -318,7 +317,6 @@ cdef void along_pixels_chunk(const void *problem, const Operands *at, Py_ssize_t
     cdef const char *a
     cdef char *c
     cdef fc_store store
-    store.alpha, store.row_bias, store.col_bias = 1, NULL, NULL
     for pc from 0 <= pc < p.depth by p.kc:
         k = least(p.kc, p.depth - pc)
         lowered = x + image * p.x_strides[0] + pc * p.x_strides[1] + first * size
@@ -332,15 +330,12 @@ cdef void along_pixels_chunk(const void *problem, const Operands *at, Py_ssize_t
         elif whole < n:
             kernels.lower_columns(&p.g, x, p.x_strides, image * p.pixels + first, n, pc, pc + k, scratch,
                                   NR * size, NR, k * NR * size + STRIP_GAP)
-        store.beta = 0 if pc == 0 else 1
-        store.relu = p.relu and pc + k == p.depth
+        store = fc_store_of(1, 0 if pc == 0 else 1, p.relu and pc + k == p.depth)
         for tile in range(tiles):
             i = span_start(m, tiles, 1, tile)
             rows = span_start(m, tiles, 1, tile + 1) - i
             if at.bias != NULL and pc == 0:
                 store.row_bias = at.bias + (channel + i) * size
-            else:
-                store.row_bias = NULL
             if whole > 0:
                 macro_kernel(kernels, rows, whole, k, a + i * a_row, a_row, size, lowered, p.x_strides[1], NR * size,
                              c + i * p.pixels * size, p.pixels * size, &store)

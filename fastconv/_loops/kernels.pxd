@@ -8,6 +8,11 @@ cdef extern from "kernels.h" nogil:
         const void *col_bias
         int relu
 
+    fc_store fc_store_of(double alpha, double beta, int relu)
+
+    cdef enum:
+        FC_PRODUCT, FC_TAPS_IN_A, FC_TAPS_IN_B
+
     ctypedef struct fc_geometry:
         int64_t N, C, H, W, K, R, S, P, Q, groups
         int64_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left
@@ -57,8 +62,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fc_kernels:
         const char *isa
         intptr_t itemsize, lanes, MR, NV, NR
-        fc_tile *tile[2][14]
-        fc_tile *row_tile[2][14]
+        fc_tile *tile[3][2][14]
         void (*pack)(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row,
                      intptr_t src_col, void *dst, intptr_t dst_row, intptr_t width,
                      intptr_t dst_strip) noexcept nogil

@@ -28,6 +28,8 @@ from fastconv._loops.kernels cimport (
     FC_FFT_32,
     FC_FFT_64,
     FC_FFT_128,
+    FC_PRODUCT,
+    FC_TAPS_IN_A,
     FC_WINOGRAD_2,
     FC_WINOGRAD_4,
     FC_WINOGRAD_5,
@@ -35,6 +37,7 @@ from fastconv._loops.kernels cimport (
     fc_geometry,
     fc_kernels,
     fc_store,
+    fc_store_of,
     fc_transform,
     kernels_for,
 )
@@ -213,8 +216,7 @@ cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const
     cdef Py_ssize_t f, part, jr, cols, i, ir, rows, each, longer
     cdef intptr_t taps[2]
     cdef const char *a
-    cdef fc_store store
-    store.alpha, store.beta, store.row_bias, store.col_bias, store.relu = 1, 0, NULL, NULL, 0
+    cdef fc_store store = fc_store_of(1, 0, 0)
     taps[0], taps[1] = 0, p.v_plane
     for f in range(p.transform.frequencies):
         taking_part(&p.of_image, order, f // p.transform.tile_w, f % p.transform.tile_w, &start, &end)
@@ -230,7 +232,7 @@ cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const
                 ir = start
                 for i in range(blocks):
                     rows = each + (i < longer)
-                    kernels.tile[cols // kernels.lanes - 1][rows - 1](
+                    kernels.tile[FC_PRODUCT if parts == 1 else FC_TAPS_IN_A][cols // kernels.lanes - 1][rows - 1](
                         parts, taps, p.depth, a + ir * p.v_row, p.v_row, size, u, NR * size,
                         u + strip_bytes + (part * blocks + i & sharing - 1) * share, NR * size // sharing,
                         m + (f * parts + part) * p.m_plane + ir * p.m_row + jr * size, p.m_row, cols, &store)

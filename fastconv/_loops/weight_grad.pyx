@@ -21,7 +21,7 @@ cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport balanced, ceil_div, least, round_up, span_start, take_strides
-from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, kernels_for
+from fastconv._loops.kernels cimport FC_TAPS_IN_A, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.rows cimport copy_rows, input_rows, row_width
 from fastconv._loops.team cimport Compiled, Operands, compile, followed_by
 
@@ -179,11 +179,10 @@ cdef void panel_chunk(const void *problem, const Operands *at, Py_ssize_t index,
     cdef char *transposed = panel + taps * run * c_row
     cdef char *target = delivered_to(p, at, part) + (group * p.g.K + k0) * filter_bytes(p) + c0 * size
     cdef fc_store store
-    store.alpha, store.row_bias, store.col_bias, store.relu = 1, NULL, NULL, 0
     for block in range(first, last):
         rows = copy_block(p, at, block, group * p.g.C + c0, channels, group * p.g.K + k0, n, NR, row_offsets, x, grad)
         strip_bytes = rows * p.g.Q * NR * size
-        store.beta = 0 if block == first else 1
+        store = fc_store_of(1, 0 if block == first else 1, 0)
         for jr from 0 <= jr < n by NR:
             cols = least(NR, n - jr)
             for tap in range(taps):
@@ -195,7 +194,7 @@ cdef void panel_chunk(const void *problem, const Operands *at, Py_ssize_t index,
                     tiles = ceil_div(end - c, kernels.MR)
                     for i in range(tiles):
                         m = (end - c) // (tiles - i)
-                        kernels.tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
+                        kernels.tile[FC_TAPS_IN_A][ceil_div(cols, kernels.lanes) - 1][m - 1](
                             rows, row_offsets, p.g.Q, x + tap_offset + strip * p.strip_pitch
                             + (c - strip * p.width) * size, size, p.g.stride_w * p.pitch,
                             grad + jr // NR * strip_bytes, NR * size, grad, 0,

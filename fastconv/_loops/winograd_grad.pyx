@@ -19,7 +19,16 @@ cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, round_up, take_strides
-from fastconv._loops.kernels cimport FC_WINOGRAD_GRAD, fc_geometry, fc_kernels, fc_store, fc_transform, kernels_for
+from fastconv._loops.kernels cimport (
+    FC_PRODUCT,
+    FC_WINOGRAD_GRAD,
+    fc_geometry,
+    fc_kernels,
+    fc_store,
+    fc_store_of,
+    fc_transform,
+    kernels_for,
+)
 from fastconv._loops.rows cimport copy_window
 from fastconv._loops.team cimport Operands, compile, followed_by
 from fastconv._loops.weight_grad cimport deliver_function, store_panel
@@ -167,8 +176,7 @@ cdef void multiply(const WinogradGrad *p, const char *shared, Py_ssize_t part, P
     cdef intptr_t no_tap = 0
     cdef const char *v
     cdef const char *strip
-    cdef fc_store store
-    store.alpha, store.beta, store.row_bias, store.col_bias, store.relu = 1, again, NULL, NULL, 0
+    cdef fc_store store = fc_store_of(1, again, 0)
     for f in range(p.frequencies):
         v = shared + f * p.v_plane + part * p.v_strip + first * p.v_row
         for jr from 0 <= jr < n by NR:
@@ -177,7 +185,7 @@ cdef void multiply(const WinogradGrad *p, const char *shared, Py_ssize_t part, P
             c = 0
             for i in range(blocks):
                 m = (channels - c) // (blocks - i)
-                kernels.tile[ceil_div(cols, kernels.lanes) - 1][m - 1](
+                kernels.tile[FC_PRODUCT][ceil_div(cols, kernels.lanes) - 1][m - 1](
                     1, &no_tap, tiles, v + c * size, size, p.v_row, strip, NR * size,
                     strip + p.g_strip + i % sharing * tiles * (NR * size // sharing), NR * size // sharing,
                     panel + f * p.channels * row + c * row + jr * size, row, cols, &store)

@@ -1,18 +1,18 @@
-/* csrc/kernels/tile.c: `tile` and `row_tile` at every row count, with one column too many, one too few and all columns
- * of each vector count, through each way out. */
+/* csrc/kernels/tile.c: each kind of tile at every row count, with one column too many, one too few and all columns of
+ * each vector count, through each way out. */
 #include "driver.h"
 
-static const fc_store no_bias = {1, 0, NULL, NULL, 0};
-
 /* One tile. a lies by rows, or by columns; taps lie in memory in reverse; rows of b and c have a gap behind them. */
-static void try_tile(int taps_in_b, idx m, idx v, idx n, idx k, idx taps, int by_columns, fc_store store,
+static void try_tile(int kind, idx m, idx v, idx n, idx k, idx taps, int by_columns, fc_store store,
                      int biased) {
+    static const char *const names[] = {"product", "taps in a", "taps in b"};
+    const int taps_in_b = kind == FC_TAPS_IN_B;
     const idx lanes = kernels->lanes, depth = taps_in_b ? taps * k : k;
     const idx a_row = by_columns ? 1 : depth + 2, a_col = by_columns ? m + 2 : 1;
     const idx a_block = by_columns ? depth * a_col : m * a_row, a_blocks = taps_in_b ? 1 : taps;
     const idx b_row = v * lanes + 1, b_block = k * b_row, c_row = n + 2;
     begin("%s: m=%ld v=%ld n=%ld k=%ld taps=%ld by_columns=%d alpha=%g beta=%g bias=%d relu=%d",
-          taps_in_b ? "row_tile" : "tile", (long)m, (long)v, (long)n, (long)k, (long)taps, by_columns,
+          names[kind], (long)m, (long)v, (long)n, (long)k, (long)taps, by_columns,
           store.alpha, store.beta, biased, store.relu);
     const char *a = numbers(larger(0, a_blocks * a_block - 2)),
                *b = numbers(larger(0, taps * b_block - 1));
@@ -39,12 +39,8 @@ static void try_tile(int taps_in_b, idx m, idx v, idx n, idx k, idx taps, int by
             }
             expected[i * c_row + j] = store.relu ? rectified(sum) : sum;
         }
-    if (taps_in_b)
-        TRY(row_tile[v - 1][m - 1])(taps, tap, k, a, bytes(a_row), bytes(a_col), b, bytes(b_row), b, 64,
-                                    c, bytes(c_row), n, &store);
-    else
-        TRY(tile[v - 1][m - 1])(taps, tap, k, a, bytes(a_row), bytes(a_col), b, bytes(b_row), b, 64, c,
-                                bytes(c_row), n, &store);
+    TRY(tile[kind][v - 1][m - 1])(taps, tap, k, a, bytes(a_row), bytes(a_col), b, bytes(b_row), b, 64, c,
+                                  bytes(c_row), n, &store);
     same(c, expected, m * c_row - 2, 0);
 }
 
@@ -62,11 +58,10 @@ void drive_tile(void) {
             EACH (n, (v - 1) * lanes + 1, v * lanes - 1, v * lanes)
                 for (int s = 0; s < 4; s++)
                     for (int way = 0; way < 5; way++)
-                        for (int kind = 0; kind < 4; kind++) {
-                            fc_store store = no_bias;
-                            store.alpha = ways_out[way].alpha, store.beta = ways_out[way].beta;
-                            store.relu = ways_out[way].relu;
-                            try_tile(kind / 2, m, v, n, sums[s].k, sums[s].taps, kind % 2, store,
-                                     ways_out[way].biased);
-                        }
+                        for (int kind = 0; kind < 2 * FC_TILES; kind++)
+                            if (kind / 2 != FC_PRODUCT || sums[s].taps == 1)
+                                try_tile(kind / 2, m, v, n, sums[s].k, sums[s].taps, kind % 2,
+                                         fc_store_of(ways_out[way].alpha, ways_out[way].beta,
+                                                     ways_out[way].relu),
+                                         ways_out[way].biased);
 }
