@@ -67,7 +67,9 @@ def test_the_loop_over_k_lives_in_registers(isa, real_bytes, tmp_path):
     x86 = r"vfm\w+" if "-mfma" in isa.flags else "v?mul"
     multiply = multiply.format(suffix="s" if real_bytes == 4 else "d", x86=x86)
     text = assembly(tmp_path, isa, real_bytes)
-    for kind, rows, vectors in itertools.product(("product_tile", "tap_tile", "row_tile"), range(1, isa.MR + 1), range(1, isa.NV + 1)):
+    for kind, rows, vectors in itertools.product(
+        ("product_tile", "tap_tile", "row_tile"), range(1, isa.MR + 1), range(1, isa.NV + 1)
+    ):
         tile = f"{kind}_{rows}_{vectors}"
         found = loops(text, tile, jump)
         assert found, tile
