@@ -11,7 +11,7 @@ static void pack_row(intptr_t cols, const char *src, char *dst, intptr_t width) 
     intptr_t j = 0;
     for (; j + LANES <= cols; j += LANES) store(dst + j * sizeof(real), load(src + j * sizeof(real)));
     if (j < cols) copy_n(dst + j * sizeof(real), src + j * sizeof(real), cols - j);
-    memset(dst + cols * sizeof(real), 0, (width - cols) * sizeof(real));
+    if (cols < width) memset(dst + cols * sizeof(real), 0, (width - cols) * sizeof(real));
 }
 
 /* Columns of src are contiguous: blocks of LANES x LANES are transposed in registers. While one is, the blocks that are

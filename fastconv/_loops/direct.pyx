@@ -240,7 +240,7 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef Py_ssize_t channel = group * p.g.K + j0, y_row, c_row
     cdef Py_ssize_t lines = 1 if p.flat else rows, width = rows * p.g.Q if p.flat else p.g.Q    # of pixels, for tiles
     cdef Py_ssize_t tiles = ceil_div(width, kernels.MR), height = width // tiles, higher = width % tiles
-    cdef Py_ssize_t cb, channels, jr, cols, line, q, i, m, taps, depth, strip_bytes, tap, done
+    cdef Py_ssize_t cb, channels, jr, cols, line, q, i, m, kind, taps, depth, strip_bytes, tap, done
     cdef Py_ssize_t sharing = fetchers(lines * tiles), share, outer, step = n if p.by_pixels else NR
     cdef Py_ssize_t a_row = p.g.stride_w * p.pitch, ahead_row = NR * size // sharing
     cdef intptr_t *offsets = <intptr_t *>scratch
@@ -264,6 +264,7 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
         x = own
         own += p.copied
     taps = R if p.joined else R * S
+    kind = FC_PRODUCT if taps == 1 else FC_TAPS_IN_A
     depth = S if p.joined else 1
     for tap in range(taps):
         offsets[tap] = (tap * p.g.dilation_h * p.row_pitch if p.joined else
@@ -297,7 +298,7 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
                         cols = least(NR, n - jr)
                         if at.bias != NULL and cb == 0:
                             store.col_bias = at.bias + (channel + jr) * size
-                        kernels.tile[FC_PRODUCT if taps == 1 else FC_TAPS_IN_A][1 if cols > kernels.lanes else 0][m - 1](
+                        kernels.tile[kind][1 if cols > kernels.lanes else 0][m - 1](
                             taps, offsets, depth * channels, a + q * a_row, a_row, size, weights, NR * size, ahead,
                             ahead_row, c + jr * size, c_row, cols, &store)
                         weights += strip_bytes

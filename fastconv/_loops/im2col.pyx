@@ -50,7 +50,8 @@ cdef enum:
     LEAST_STRIPS = 2
     LEAST_CHANNELS = 256
     SHORT_SUM = 512
-    FEW_FILTERS = 64      # x is read in place: a copy of it would be used a few times only
+    FEW_FILTERS = 64      # x is read in place: a copy of it would be used a few times only; of rows a power of two
+    FEW_COLLIDING = 24    # apart fewer (64 -> 64 at 64 pixels: 55 GF/s in place and 80 by the copy; Zen 3, 2026-11)
     ROW_COLUMNS = 4096    # of whole rows of pixels, READ_TOGETHER of which stay in L2; 2048 to 8192 do the same
     LEAST_COLUMNS = 1024
     READ_TOGETHER = 8
@@ -309,9 +310,9 @@ cdef void along_pixels_chunk(const void *problem, const Operands *at, Py_ssize_t
     cdef Py_ssize_t first = block * p.block, n = least(p.block, p.pixels - first)
     cdef Py_ssize_t i0 = span_start(p.g.K, p.k_parts, 1, part)
     cdef Py_ssize_t m = span_start(p.g.K, p.k_parts, 1, part + 1) - i0
-    cdef Py_ssize_t channel = group * p.g.K + i0, pc, k, i, a_row, tile, rows
+    cdef Py_ssize_t channel = group * p.g.K + i0, pc, k, a_row
     # The columns that fill no vector are copied even if the others are read in place.
-    cdef Py_ssize_t whole = n // kernels.lanes * kernels.lanes if p.in_place else 0, tiles = ceil_div(m, kernels.MR)
+    cdef Py_ssize_t whole = n // kernels.lanes * kernels.lanes if p.in_place else 0
     cdef const char *x = at.x + group * p.g.C * p.x_strides[1]
     cdef const char *lowered
     cdef const char *a
@@ -331,18 +332,15 @@ cdef void along_pixels_chunk(const void *problem, const Operands *at, Py_ssize_t
             kernels.lower_columns(&p.g, x, p.x_strides, image * p.pixels + first, n, pc, pc + k, scratch,
                                   NR * size, NR, k * NR * size + STRIP_GAP)
         store = fc_store_of(1, 0 if pc == 0 else 1, p.relu and pc + k == p.depth)
-        for tile in range(tiles):
-            i = span_start(m, tiles, 1, tile)
-            rows = span_start(m, tiles, 1, tile + 1) - i
-            if at.bias != NULL and pc == 0:
-                store.row_bias = at.bias + (channel + i) * size
-            if whole > 0:
-                macro_kernel(kernels, rows, whole, k, a + i * a_row, a_row, size, lowered, p.x_strides[1], NR * size,
-                             c + i * p.pixels * size, p.pixels * size, &store)
-            if whole < n:
-                macro_kernel(kernels, rows, n - whole, k, a + i * a_row, a_row, size, scratch, NR * size,
-                             k * NR * size + STRIP_GAP, c + (i * p.pixels + whole) * size, p.pixels * size, &store)
-    # end: for pc, for tile
+        if at.bias != NULL and pc == 0:
+            store.row_bias = at.bias + channel * size
+        if whole > 0:
+            macro_kernel(kernels, m, whole, k, a, a_row, size, lowered, p.x_strides[1], NR * size,
+                         c, p.pixels * size, &store)
+        if whole < n:
+            macro_kernel(kernels, m, n - whole, k, a, a_row, size, scratch, NR * size,
+                         k * NR * size + STRIP_GAP, c + whole * size, p.pixels * size, &store)
+    # end: for pc
 
 
 cdef void whole_rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -385,7 +383,7 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
         p.g.W = p.g.Q = p.g.H * p.g.W
         p.g.H = p.g.P = 1
         p.plain = p.x_strides[3] == itemsize
-        p.in_place = p.plain and p.g.K <= FEW_FILTERS
+        p.in_place = p.plain and p.g.K <= (FEW_COLLIDING if p.x_strides[1] % 2048 == 0 else FEW_FILTERS)
         by_rows = (p.in_place and not p.along_k and p.kc == p.depth and blocking is None
                    and by_whole_rows(p.g.K, p.pixels * p.depth * itemsize))
         if by_rows:
