@@ -17,7 +17,8 @@ enum { FC_PRODUCT, FC_TAPS_IN_A, FC_TAPS_IN_B, FC_TILES };
 /* How a tile starts and how it leaves the registers: c = act(alpha * (bias + sum) + beta * c).
  * beta == 0 never reads c. */
 typedef struct {
-    int onto, scaled; /* beta is not 0; alpha is not 1, or beta is not 0 or 1. (A tile that compares doubles needs 6 %
+    int onto,
+        scaled; /* beta is not 0; alpha is not 1, or beta is not 0 or 1. (A tile that compares doubles needs 6 %
                          more time for 16 products each; AVX2 on Zen 3, 2026-11.) */
     double alpha, beta;
     const void *row_bias; /* one value per row of the tile, or NULL; at most one of the two is given */
@@ -112,7 +113,7 @@ enum {
 
 typedef struct {
     const char *isa;
-    intptr_t itemsize, lanes, MR, NV, NR; /* NR = NV * lanes columns of a full tile */
+    intptr_t itemsize, lanes, MR, NV, NR;          /* NR = NV * lanes columns of a full tile */
     fc_tile *tile[FC_TILES][FC_MAX_NV][FC_MAX_MR]; /* [kind][vectors - 1][rows - 1] */
     void (*pack)(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row, intptr_t src_col,
                  void *dst, intptr_t dst_row, intptr_t width, intptr_t dst_strip);

@@ -14,8 +14,26 @@ static void pack_row(intptr_t cols, const char *src, char *dst, intptr_t width) 
     if (cols < width) memset(dst + cols * sizeof(real), 0, (width - cols) * sizeof(real));
 }
 
-/* Columns of src are contiguous: blocks of LANES x LANES are transposed in registers. While one is, the blocks that are
- * read and written after it are fetched. */
+/* So many blocks of LANES x LANES, one behind the other in the columns of src, are read at once, transposed in registers
+ * and written. */
+INLINE void transpose_blocks(const int blocks, const char *from, intptr_t src_col, char *to,
+                             intptr_t dst_row) {
+    vec block[2][LANES];
+#pragma GCC unroll 16
+    for (int l = 0; l < LANES; l++)
+#pragma GCC unroll 2
+        for (int b = 0; b < blocks; b++) block[b][l] = load(from + l * src_col + b * sizeof(vec));
+#pragma GCC unroll 2
+    for (int b = 0; b < blocks; b++) {
+        transpose_block(block[b]);
+#pragma GCC unroll 16
+        for (int l = 0; l < LANES; l++) store(to + (b * LANES + l) * dst_row, block[b][l]);
+    }
+}
+
+/* Columns of src are contiguous. Two blocks share the cache lines that they are read from, which planes a power of two
+ * apart would take from each other before the second comes (64 channels of 224 x 224 pixels: 2.3 and 1.4 ms; Zen 3,
+ * 2026-11). One alone is mostly one of results, which go to long rows: what is written after it is fetched. */
 static void pack_transposed(intptr_t rows, intptr_t cols, const char *src, intptr_t src_col, char *dst,
                             intptr_t dst_row, intptr_t width) {
     const intptr_t size = sizeof(real);
@@ -27,16 +45,16 @@ static void pack_transposed(intptr_t rows, intptr_t cols, const char *src, intpt
             const char *from = src + j * src_col + i * size;
             char *to = dst + i * dst_row + j * size;
             vec block[LANES];
+            if (sizeof(vec) < 64 && got == LANES && rows - i >= 2 * LANES) {
+                transpose_blocks(2, from, src_col, to, dst_row);
+                i += LANES;
+                continue;
+            }
             if (got == LANES && deep == LANES) {
 #pragma GCC unroll 16
-                for (int l = 0; l < LANES; l++) {
-                    block[l] = load(from + l * src_col);
-                    __builtin_prefetch(from + (l + LANES) * src_col);
+                for (int l = 0; l < LANES; l++)
                     __builtin_prefetch(to + l * dst_row + 2 * sizeof(vec), 1);
-                }
-                transpose_block(block);
-#pragma GCC unroll 16
-                for (int l = 0; l < LANES; l++) store(to + l * dst_row, block[l]);
+                transpose_blocks(1, from, src_col, to, dst_row);
                 continue;
             }
             for (int l = 0; l < LANES; l++)

@@ -52,10 +52,10 @@ static __attribute__((noinline)) void store_tile(intptr_t m, intptr_t n, const v
         }
 }
 
-INLINE void tile(const int m, const int v, const int taps_in, intptr_t taps, const intptr_t *tap, intptr_t k,
-                 const void *a, intptr_t a_row, intptr_t a_col, const void *b, intptr_t b_row,
-                 const void *ahead, intptr_t ahead_row, void *c, intptr_t c_row, intptr_t n,
-                 const fc_store *s) {
+INLINE void tile(const int m, const int v, const int taps_in, intptr_t taps, const intptr_t *tap,
+                 intptr_t k, const void *a, intptr_t a_row, intptr_t a_col, const void *b,
+                 intptr_t b_row, const void *ahead, intptr_t ahead_row, void *c, intptr_t c_row,
+                 intptr_t n, const fc_store *s) {
     vec acc[FC_MR][FC_NV];
     const char *p[(FC_MR + 2) / 3], *q = b, *next = ahead;
     const intptr_t share = taps < 2 || s->onto ? 0 : taps < m ? (m + (int)taps - 1) / (int)taps : 1;
@@ -90,7 +90,8 @@ INLINE void tile(const int m, const int v, const int taps_in, intptr_t taps, con
     for (int i = 0; i < m; i += 3) p[i / 3] = (const char *)a + i * a_row;
     for (intptr_t t = 0; t < (taps_in == FC_PRODUCT ? 1 : taps); t++) {
         if (taps_in == FC_TAPS_IN_B) q = (const char *)b + tap[t];
-        for (intptr_t i = share; taps_in == FC_TAPS_IN_A && i > 0 && fetched != end; i--, fetched += c_row)
+        for (intptr_t i = share; taps_in == FC_TAPS_IN_A && i > 0 && fetched != end;
+             i--, fetched += c_row)
 #pragma GCC unroll 4
             for (int j = 0; j < v; j++) __builtin_prefetch(fetched + j * sizeof(vec), 1, 3);
 #pragma GCC unroll 16
@@ -138,17 +139,16 @@ INLINE void tile(const int m, const int v, const int taps_in, intptr_t taps, con
     }
 }
 
-#define FUNCTION(name, m, v, taps_in)                                                               \
-    static void name##_##m##_##v(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a,     \
-                                 intptr_t a_row, intptr_t a_col, const void *b, intptr_t b_row,     \
-                                 const void *ahead, intptr_t ahead_row, void *c, intptr_t c_row,    \
-                                 intptr_t n, const fc_store *s) {                                   \
-        tile(m, v, taps_in, taps, tap, k, a, a_row, a_col, b, b_row, ahead, ahead_row, c, c_row, n, \
-             s);                                                                                    \
+#define FUNCTION(name, m, v, taps_in)                                                                   \
+    static void name##_##m##_##v(intptr_t taps, const intptr_t *tap, intptr_t k, const void *a,         \
+                                 intptr_t a_row, intptr_t a_col, const void *b, intptr_t b_row,         \
+                                 const void *ahead, intptr_t ahead_row, void *c, intptr_t c_row,        \
+                                 intptr_t n, const fc_store *s) {                                       \
+        tile(m, v, taps_in, taps, tap, k, a, a_row, a_col, b, b_row, ahead, ahead_row, c, c_row, n, s); \
     }
-#define TILE(m, v)                          \
+#define TILE(m, v)                           \
     FUNCTION(product_tile, m, v, FC_PRODUCT) \
-    FUNCTION(tap_tile, m, v, FC_TAPS_IN_A)  \
+    FUNCTION(tap_tile, m, v, FC_TAPS_IN_A)   \
     FUNCTION(row_tile, m, v, FC_TAPS_IN_B)
 #define ROWS_6(X, v) X(1, v) X(2, v) X(3, v) X(4, v) X(5, v) X(6, v)
 #define ROWS_8(X, v) ROWS_6(X, v) X(7, v) X(8, v)

@@ -12,8 +12,8 @@ static void try_tile(int kind, idx m, idx v, idx n, idx k, idx taps, int by_colu
     const idx a_block = by_columns ? depth * a_col : m * a_row, a_blocks = taps_in_b ? 1 : taps;
     const idx b_row = v * lanes + 1, b_block = k * b_row, c_row = n + 2;
     begin("%s: m=%ld v=%ld n=%ld k=%ld taps=%ld by_columns=%d alpha=%g beta=%g bias=%d relu=%d",
-          names[kind], (long)m, (long)v, (long)n, (long)k, (long)taps, by_columns,
-          store.alpha, store.beta, biased, store.relu);
+          names[kind], (long)m, (long)v, (long)n, (long)k, (long)taps, by_columns, store.alpha,
+          store.beta, biased, store.relu);
     const char *a = numbers(larger(0, a_blocks * a_block - 2)),
                *b = numbers(larger(0, taps * b_block - 1));
     char *c = poisoned(m * c_row - 2);
