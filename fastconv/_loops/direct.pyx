@@ -291,7 +291,7 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
                     m = height + (i < higher)
                     c = y + line * y_row + q * c_row
                     weights = strip + outer // NR * strip_bytes
-                    ahead = weights + strip_bytes + done % sharing * share
+                    ahead = weights + strip_bytes + (done & sharing - 1) * share
                     if fetch_x:
                         ahead, ahead_row = a + (q + m) * a_row, m * a_row // (depth * channels)
                     for jr from outer <= jr < least(outer + step, n) by NR:
