@@ -66,6 +66,7 @@ cdef enum:
     BY_PIXELS = 128 << 10
     TALL = 48
     TRANSPOSED_CHANNELS = 256
+    REORDERED = 256      # as in im2col.pyx
 
 cdef struct Direct:
     const fc_kernels *kernels
@@ -183,20 +184,40 @@ def copied_bytes(bytes geometry, Py_ssize_t itemsize):
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     """One block of channels of one group: strips [tap][c][NR]."""
     cdef const Direct *p = <const Direct *>problem
-    cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, taps = p.g.R * p.g.S, tap, c
+    cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, taps = p.g.R * p.g.S, tap
     cdef Py_ssize_t group = index // p.blocks_c, cb = index % p.blocks_c * p.channels
     cdef Py_ssize_t channels = least(p.channels, p.g.C - cb), filter_bytes = taps * p.g.C * size
-    cdef Py_ssize_t wc = size if p.g.channels_last else taps * size, wt = p.g.C * size if p.g.channels_last else size
-    cdef const char *w = at.weights + group * p.g.K * filter_bytes + cb * wc
+    cdef const char *w = at.weights + group * p.g.K * filter_bytes + cb * size
     cdef char *packed = at.y + group * group_bytes(p) + cb * taps * ceil_div(p.g.K, NR) * NR * size
-    if p.g.channels_last or taps == 1:
+    for tap in range(taps):
+        p.kernels.pack(channels, p.g.K, w + tap * p.g.C * size, size, filter_bytes, packed + tap * channels * NR * size,
+                       NR * size, NR, taps * channels * NR * size)
+
+
+cdef inline Py_ssize_t reordered(const Direct *p) noexcept nogil:
+    """So many channels at a time."""
+    return max(1, REORDERED // (p.g.R * p.g.S))
+
+
+cdef void reorder_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
+    """One strip of the same, of weights whose taps are neighbours: transposed some channels at a time, then tap by
+    tap to where its channels belong."""
+    cdef const Direct *p = <const Direct *>problem
+    cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, row = NR * size, taps = p.g.R * p.g.S
+    cdef Py_ssize_t strips = ceil_div(p.g.K, NR), strip = index % strips, c, some, tap
+    cdef Py_ssize_t cb = index // strips % p.blocks_c * p.channels, group = index // strips // p.blocks_c
+    cdef Py_ssize_t channels = least(p.channels, p.g.C - cb)
+    cdef Py_ssize_t filter_bytes = taps * p.g.C * size
+    cdef const char *w = at.weights + (group * p.g.K + strip * NR) * filter_bytes + cb * taps * size
+    cdef char *packed = at.y + group * group_bytes(p) + (cb * strips + strip * channels) * taps * row
+    for c from 0 <= c < channels by reordered(p):
+        some = least(reordered(p), channels - c)
+        p.kernels.pack(some * taps, least(NR, p.g.K - strip * NR), w + c * taps * size, size, filter_bytes, scratch, row,
+                       NR, 0)
         for tap in range(taps):
-            p.kernels.pack(channels, p.g.K, w + tap * wt, wc, filter_bytes, packed + tap * channels * NR * size,
-                           NR * size, NR, taps * channels * NR * size)
-    else:    # the taps are the neighbours
-        for c in range(channels):
-            p.kernels.pack(taps, p.g.K, w + c * wc, wt, filter_bytes, packed + c * NR * size, channels * NR * size,
-                           NR, taps * channels * NR * size)
+            p.kernels.pack(some, NR, scratch + tap * row, taps * row, size, packed + (tap * channels + c) * row, row,
+                           NR, 0)
+    # end: for c, for tap
 
 
 def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):
@@ -205,7 +226,11 @@ def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, in
     cdef Operands at
     set_up(&p, geometry, weight.itemsize, blocking)
     at.weights, at.y = cnp.PyArray_BYTES(weight), cnp.PyArray_BYTES(packed)
-    run(prepare_chunk, &p, p.g.groups * p.blocks_c, 0, team, &at)
+    if p.g.channels_last or p.g.R * p.g.S == 1:
+        run(prepare_chunk, &p, p.g.groups * p.blocks_c, 0, team, &at)
+    else:
+        run(reorder_chunk, &p, p.g.groups * p.blocks_c * ceil_div(p.g.K, p.kernels.NR),
+            reordered(&p) * p.g.R * p.g.S * p.kernels.NR * weight.itemsize, team, &at)
 
 
 cdef void copy_block(const Direct *p, const Operands *at, Py_ssize_t block, Py_ssize_t share, Py_ssize_t shares,

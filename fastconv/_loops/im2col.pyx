@@ -20,7 +20,6 @@ from cython.parallel cimport parallel, prange
 
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
-from libc.string cimport memcpy
 
 from fastconv._loops.cut cimport balanced, ceil_div, least, round_up, span_start, take_strides
 from fastconv._loops.gemm cimport Blocks, by_whole_rows, default_blocks, macro_kernel
@@ -197,21 +196,33 @@ cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t inde
         p.kernels.pack(p.g.K, k, w + pc * size, p.depth * size, size, packed, k * size + LINE, k, 0)
 
 
+cdef inline Py_ssize_t reordered(const Im2col *p) noexcept nogil:
+    """So many channels at a time."""
+    return max(1, REORDERED // (p.g.R * p.g.S))
+
+
 cdef void reorder_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    """One strip of one group, as prepare_chunk has it, of weights whose k counts (c, r, s)."""
+    """One strip of one group, as prepare_chunk has it, of weights whose k counts (c, r, s): transposed some channels at
+    a time, then tap by tap to where its runs of channels belong."""
     cdef const Im2col *p = <const Im2col *>problem
     cdef Py_ssize_t NR = p.kernels.NR, strips = ceil_div(p.g.K, NR), group = index // strips, strip = index % strips
-    cdef Py_ssize_t size = p.kernels.itemsize, taps = p.g.R * p.g.S, row = NR * size, first, i, k, pc
+    cdef Py_ssize_t size = p.kernels.itemsize, taps = p.g.R * p.g.S, row = NR * size, c, channels, tap, done, k, pc, rows
     cdef const char *w = at.weights + (group * p.g.K + strip * NR) * p.depth * size
     cdef char *packed = at.y + group * weight_group_bytes(p)
-    for first from 0 <= first < p.depth by REORDERED:
-        p.kernels.pack(least(REORDERED, p.depth - first), least(NR, p.g.K - strip * NR), w + first * size, size,
-                       p.depth * size, scratch, row, NR, 0)
-        for i in range(least(REORDERED, p.depth - first)):
-            k = (first + i) % taps * p.g.C + (first + i) // taps
-            pc = k // p.kc * p.kc
-            memcpy(packed + (pc * strips + strip * least(p.kc, p.depth - pc) + k - pc) * row, scratch + i * row, row)
-    # end: for first, for i
+    for c from 0 <= c < p.g.C by reordered(p):
+        channels = least(reordered(p), p.g.C - c)
+        p.kernels.pack(channels * taps, least(NR, p.g.K - strip * NR), w + c * taps * size, size, p.depth * size,
+                       scratch, row, NR, 0)
+        for tap in range(taps):
+            done = 0
+            while done < channels:      # a run ends with a block of k
+                k = tap * p.g.C + c + done
+                pc = k // p.kc * p.kc
+                rows = least(channels - done, pc + p.kc - k)
+                p.kernels.pack(rows, NR, scratch + (done * taps + tap) * row, taps * row, size,
+                               packed + (pc * strips + strip * least(p.kc, p.depth - pc) + k - pc) * row, row, NR, 0)
+                done += rows
+    # end: for c, for tap, while done
 
 
 def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):
@@ -221,8 +232,8 @@ def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, in
     set_up(&p, geometry, weight.itemsize, blocking)
     at.weights, at.y = cnp.PyArray_BYTES(weight), cnp.PyArray_BYTES(packed)
     if p.along_k and not p.g.channels_last and p.g.R * p.g.S > 1:
-        run(reorder_chunk, &p, p.g.groups * ceil_div(p.g.K, p.kernels.NR), REORDERED * p.kernels.NR * weight.itemsize,
-            team, &at)
+        run(reorder_chunk, &p, p.g.groups * ceil_div(p.g.K, p.kernels.NR),
+            reordered(&p) * p.g.R * p.g.S * p.kernels.NR * weight.itemsize, team, &at)
     else:
         run(prepare_chunk, &p, p.g.groups * ceil_div(p.depth, p.kc), 0, team, &at)
 
