@@ -212,8 +212,8 @@ cdef void reorder_chunk(const void *problem, const Operands *at, Py_ssize_t inde
     cdef char *packed = at.y + group * group_bytes(p) + (cb * strips + strip * channels) * taps * row
     for c from 0 <= c < channels by reordered(p):
         some = least(reordered(p), channels - c)
-        p.kernels.pack(some * taps, least(NR, p.g.K - strip * NR), w + c * taps * size, size, filter_bytes, scratch, row,
-                       NR, 0)
+        p.kernels.pack(some * taps, least(NR, p.g.K - strip * NR), w + c * taps * size, size, filter_bytes, scratch,
+                       row, NR, 0)
         for tap in range(taps):
             p.kernels.pack(some, NR, scratch + tap * row, taps * row, size, packed + (tap * channels + c) * row, row,
                            NR, 0)

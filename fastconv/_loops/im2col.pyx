@@ -206,7 +206,8 @@ cdef void reorder_chunk(const void *problem, const Operands *at, Py_ssize_t inde
     a time, then tap by tap to where its runs of channels belong."""
     cdef const Im2col *p = <const Im2col *>problem
     cdef Py_ssize_t NR = p.kernels.NR, strips = ceil_div(p.g.K, NR), group = index // strips, strip = index % strips
-    cdef Py_ssize_t size = p.kernels.itemsize, taps = p.g.R * p.g.S, row = NR * size, c, channels, tap, done, k, pc, rows
+    cdef Py_ssize_t size = p.kernels.itemsize, taps = p.g.R * p.g.S, row = NR * size, c, channels
+    cdef Py_ssize_t tap, done, k, pc, rows
     cdef const char *w = at.weights + (group * p.g.K + strip * NR) * p.depth * size
     cdef char *packed = at.y + group * weight_group_bytes(p)
     for c from 0 <= c < p.g.C by reordered(p):
