@@ -15,13 +15,14 @@ static inline int fc_thread_id(void) { return 0; }
 #endif
 
 /* Subnormal operands and results cost tens of cycles each: fc_flush_subnormals turns them into zeros in
- * the calling thread and returns the state that fc_restore_fp puts back. */
+ * the calling thread and returns the state that fc_restore_fp puts back. Exceptions are masked as well: kernels compare
+ * with NaN, which would end a process that traps them. */
 #if defined(__SSE2__)
 #include <immintrin.h>
 typedef unsigned fc_fp_state;
 static inline fc_fp_state fc_flush_subnormals(int flush) {
     const fc_fp_state before = _mm_getcsr();
-    if (flush) _mm_setcsr(before | 0x8040); /* FTZ | DAZ */
+    _mm_setcsr(before | 0x1f80 | (flush ? 0x8040 : 0)); /* all masks; FTZ | DAZ */
     return before;
 }
 static inline void fc_restore_fp(fc_fp_state state) { _mm_setcsr(state); }

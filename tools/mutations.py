@@ -46,7 +46,7 @@ MUTATIONS = [
         "relu makes 0 of NaN",
         "csrc/kernels/tile.c",
         "return (vec)((vec_index)v & ~(v <= threshold));",
-        "return (vec)((vec_index)v & (v > threshold));",
+        "return (vec)((vec_index)v & ((v > threshold) | (threshold != threshold)));",
         "test_activations.py test_conv2d.py",
     ),
     Mutation(

@@ -44,7 +44,7 @@ cdef enum:
     PIXEL_COLUMNS = 256
     SHARED_BYTES = 1 << 20
     SHARES = 4
-    REORDERED = 256       # rows of weights that are transposed into L1 before they are put where they belong
+    REORDERED = 256       # rows of weights that are transposed together, into L1; at least all taps of a channel
     LEAST_CHUNKS = 8
     LEAST_STRIPS = 2
     LEAST_CHANNELS = 256
