@@ -2,11 +2,9 @@
 from libc.stdint cimport int64_t, intptr_t, uint64_t
 
 cdef extern from "kernels.h" nogil:
-    ctypedef struct fc_store:
-        double alpha, beta
+    ctypedef struct fc_store:       # made by fc_store_of; only a bias is set afterwards
         const void *row_bias
         const void *col_bias
-        int relu
 
     fc_store fc_store_of(double alpha, double beta, int relu)
 
