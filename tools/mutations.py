@@ -417,6 +417,27 @@ MUTATIONS = [
         "test_conv2d.py",
     ),
     Mutation(
+        "rows of one whole strip are packed without their rest",
+        "csrc/kernels/pack.c",
+        "if (left > 0) pack_row(left, from, to, width);",
+        "if (left > 1) pack_row(left, from, to, width);",
+        "test_gemm.py",
+    ),
+    Mutation(
+        "channels-first weights of im2col run over the end of a block of k",
+        "fastconv/_loops/im2col.pyx",
+        "rows = least(channels - done, pc + p.kc - k)",
+        "rows = channels - done",
+        "test_conv2d.py",
+    ),
+    Mutation(
+        "channels-first weights of direct lose all channels but the first to be transposed",
+        "fastconv/_loops/direct.pyx",
+        "packed + (tap * channels + c) * row, row,",
+        "packed + tap * channels * row, row,",
+        "test_conv2d.py",
+    ),
+    Mutation(
         "the dot products of one filter forget its bias",
         "fastconv/_loops/direct.pyx",
         "p.g.stride_w * p.pitch, y, 0, 1, at.bias != NULL)",

@@ -14,8 +14,8 @@ static void pack_row(intptr_t cols, const char *src, char *dst, intptr_t width) 
     if (cols < width) memset(dst + cols * sizeof(real), 0, (width - cols) * sizeof(real));
 }
 
-/* Rows in strips of NR columns, the way of most: while one is copied, the row four below is fetched. (By pack_row, each
- * took 36 cycles: 6 and 44 GB/s; AVX2 on Zen 3, 2026-11.) */
+/* Rows in strips of NR columns, the way of most: while one is copied, the row four below is fetched.
+ * (By pack_row, each took 36 cycles: 6 and 44 GB/s; AVX2 on Zen 3, 2026-11.) */
 static void pack_strips(intptr_t rows, intptr_t cols, const char *src, intptr_t src_row, char *dst,
                         intptr_t dst_row, intptr_t dst_strip) {
     const intptr_t width = FC_NV * LANES;
@@ -24,16 +24,18 @@ static void pack_strips(intptr_t rows, intptr_t cols, const char *src, intptr_t 
         char *to = dst;
         intptr_t left = cols;
         for (; left >= width; left -= width, from += width * sizeof(real), to += dst_strip) {
-            __builtin_prefetch(from + 4 * src_row);
 #pragma GCC unroll 4
-            for (int v = 0; v < FC_NV; v++) store(to + v * sizeof(vec), load(from + v * sizeof(vec)));
+            for (int v = 0; v < FC_NV; v++) {
+                if (v * sizeof(vec) % 64 == 0) __builtin_prefetch(from + 4 * src_row + v * sizeof(vec));
+                store(to + v * sizeof(vec), load(from + v * sizeof(vec)));
+            }
         }
         if (left > 0) pack_row(left, from, to, width);
     }
 }
 
-/* So many blocks of LANES x LANES, one behind the other in the columns of src, are read at once, transposed in registers
- * and written. */
+/* So many blocks of LANES x LANES, one behind the other in the columns of src, are read at once,
+ * transposed in registers and written. */
 INLINE void transpose_blocks(const int blocks, const char *from, intptr_t src_col, char *to,
                              intptr_t dst_row) {
     vec block[2][LANES];
@@ -49,9 +51,10 @@ INLINE void transpose_blocks(const int blocks, const char *from, intptr_t src_co
     }
 }
 
-/* Columns of src are contiguous. Two blocks share the cache lines that they are read from, which planes a power of two
- * apart would take from each other before the second comes (64 channels of 224 x 224 pixels: 2.3 and 1.4 ms; Zen 3,
- * 2026-11). One alone is mostly one of results, which go to long rows: what is written after it is fetched. */
+/* Columns of src are contiguous. Two blocks share the cache lines that they are read from, unless a
+ * vector is a line: planes a power of two apart would take them from each other before the second comes
+ * (64 channels of 224 x 224 pixels: 2.3 and 1.4 ms; Zen 3, 2026-11). One alone is mostly one of results,
+ * which go to long rows: what is written after it is fetched. */
 static void pack_transposed(intptr_t rows, intptr_t cols, const char *src, intptr_t src_col, char *dst,
                             intptr_t dst_row, intptr_t width) {
     const intptr_t size = sizeof(real);

@@ -5,8 +5,9 @@
  * for i < m, j < n, over the taps t of a filter (a product has one) and k < K. a(t, i, k) lies at
  * a + tap[t] + i*a_row + k*a_col: a packed block, a matrix in place, its transpose, lowered pixels and
  * neighbouring pixels of an image are the same to it. b(k, :) lies at b + k*b_row: whole vectors, so a
- * strip with n < NR is packed and padded by the caller. One function per row count m = 1..MR and vector count v = 1..NV; v
- * is what n columns need: (v - 1) * LANES < n <= v * LANES. Called by the loop nests of fastconv/_loops.
+ * strip with n < NR is packed and padded by the caller. One function per row count m = 1..MR and vector
+ * count v = 1..NV; v is what n columns need: (v - 1) * LANES < n <= v * LANES. Called by the loop nests of
+ * fastconv/_loops.
  *
  * A product's tile looks at no taps: between loops over k of 16 steps the loop over taps took a fifth of the time
  * (16 -> 96 channels, 1x1: 71 and 86 GF/s; AVX2 on Zen 3, 2026-11). In row_tile the operands change places: b are
@@ -162,5 +163,8 @@ ROWS(TILE, 2, FC_MR)
 #define TAP_ENTRY(m, v) tap_tile_##m##_##v,
 #define ROW_ENTRY(m, v) row_tile_##m##_##v,
 #define VECTORS(ENTRY) {{ROWS(ENTRY, 1, FC_MR)}, {ROWS(ENTRY, 2, FC_MR)}}
-#define TILE_TABLE {[FC_PRODUCT] = VECTORS(PRODUCT_ENTRY), [FC_TAPS_IN_A] = VECTORS(TAP_ENTRY), [FC_TAPS_IN_B] = VECTORS(ROW_ENTRY)}
+#define TILE_TABLE                                \
+    {[FC_PRODUCT] = VECTORS(PRODUCT_ENTRY),       \
+     [FC_TAPS_IN_A] = VECTORS(TAP_ENTRY),         \
+     [FC_TAPS_IN_B] = VECTORS(ROW_ENTRY)}
 /* clang-format on */

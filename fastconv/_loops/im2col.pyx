@@ -50,7 +50,7 @@ cdef enum:
     LEAST_CHANNELS = 256
     SHORT_SUM = 512
     FEW_FILTERS = 32      # x is read in place: a copy of it would be used a few times only (192 -> 32 at 28 pixels: 86
-    FEW_COLLIDING = 16    # GF/s and 81); of rows a power of two apart fewer (64 -> 24 at 64: 59 and 74; Zen 3, 2026-11)
+    FEW_COLLIDING = 16    # GF/s and 81); of rows a multiple of 2 KB apart fewer (64 -> 24 at 64: 59 and 74; Zen 3, 2026-11)
     ROW_COLUMNS = 4096    # of whole rows of pixels, READ_TOGETHER of which stay in L2; 2048 to 8192 do the same
     LEAST_COLUMNS = 1024
     READ_TOGETHER = 8

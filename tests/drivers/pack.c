@@ -24,7 +24,7 @@ static void try_pack(idx rows, idx cols, idx width, idx src_row, idx src_col) {
 
 void drive_pack(void) {
     const idx lanes = kernels->lanes, NR = kernels->NR;
-    EACH (rows, 1, 2, lanes - 1, lanes, lanes + 1, 2 * lanes + 3)
+    EACH (rows, 1, 2, lanes - 1, lanes, lanes + 1, 2 * lanes + 3, 3 * lanes)
         EACH (cols, 1, 2, lanes - 1, lanes, lanes + 1, NR, NR + 1, 2 * NR + 3)
             EACH (width, 1, 3, lanes, NR, cols) {
                 if (rows == 0 || cols == 0) continue; /* lanes - 1 */

@@ -44,6 +44,28 @@ static void try_tile(int kind, idx m, idx v, idx n, idx k, idx taps, int by_colu
     same(c, expected, m * c_row - 2, 0);
 }
 
+/* NaN and infinities: an output without ReLU keeps them all, ReLU all but -infinity. */
+static void try_special_values(idx m, idx v, int relu) {
+    const idx n = v * kernels->lanes;
+    const fc_store store = fc_store_of(1, 0, relu);
+    begin("product of special values: m=%ld v=%ld relu=%d", (long)m, (long)v, relu);
+    char *a = zeros(m), *b = zeros(n), *c = zeros(m * n);
+    double *expected = untouched(m * n);
+    idx *tap = offsets(1);
+    tap[0] = 0;
+    for (idx j = 0; j < n; j++) put(b, j, 1);
+    for (idx i = 0; i < m; i++) put(a, i, i % 3 == 0 ? NAN : i % 3 == 1 ? -INFINITY : INFINITY);
+    TRY(tile[FC_PRODUCT][v - 1][m - 1])(1, tap, 1, a, bytes(1), bytes(1), b, bytes(n), b, 0, c, bytes(n), n,
+                                        &store);
+    for (idx i = 0; i < m; i++)
+        for (idx j = 0; j < n; j++) {
+            const double got = get(c, i * n + j); /* under names that can be compared */
+            put(c, i * n + j, isnan(got) ? 7 : isinf(got) ? copysign(8, got) : got);
+            expected[i * n + j] = i % 3 == 0 ? 7 : i % 3 == 2 ? 8 : relu ? 0 : -8;
+        }
+    same(c, expected, m * n, 0);
+}
+
 void drive_tile(void) {
     static const struct {
         double alpha, beta;
@@ -54,7 +76,8 @@ void drive_tile(void) {
     } sums[] = {{0, 1}, {1, 1}, {5, 1}, {3, 3}};
     const idx lanes = kernels->lanes;
     for (idx m = 1; m <= kernels->MR; m++)
-        for (idx v = 1; v <= kernels->NV; v++)
+        for (idx v = 1; v <= kernels->NV; v++) {
+            try_special_values(m, v, 0), try_special_values(m, v, 1);
             EACH (n, (v - 1) * lanes + 1, v * lanes - 1, v * lanes)
                 for (int s = 0; s < 4; s++)
                     for (int way = 0; way < 5; way++)
@@ -64,4 +87,5 @@ void drive_tile(void) {
                                          fc_store_of(ways_out[way].alpha, ways_out[way].beta,
                                                      ways_out[way].relu),
                                          ways_out[way].biased);
+        }
 }
