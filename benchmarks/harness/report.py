@@ -89,6 +89,7 @@ class Report:
     """One script's run: environment and limits first, rows as they come, files at the end."""
 
     def __init__(self, name, args, compares=True):
+        machine.keep_freed_memory()
         self.name, self.out, self.rows, self.files = name, args.out, [], []
         self.environment = machine.environment()
         self.measured_for = args.dtype, args.threads
