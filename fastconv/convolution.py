@@ -5,7 +5,7 @@ import numpy as np
 
 from fastconv import threads
 from fastconv._loops import im2col as _im2col
-from fastconv.algorithms import choose, prepare_weights
+from fastconv.algorithms import choose, convolve
 from fastconv.arrays import as_array, check_same_dtype, empty, to_dtype, to_out
 from fastconv.blocking import check_blocking
 from fastconv.checks import to_flag
@@ -64,8 +64,7 @@ def conv2d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilati
     team = threads.team_size(shape.work, num_threads)
     out = to_out(out, shape.output_shape, x.dtype, (("x", x), ("weight", weight), ("bias", bias)))
     if out.size:
-        row, weights = prepare_weights(row, shape, weight, blocking, team)
-        row.compile(shape, x.itemsize, x.strides, relu, blocking).run(x, weights, bias, out, team)
+        convolve(row, shape, x, weight, bias, relu, blocking, out, team)
     return out
 
 

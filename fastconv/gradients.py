@@ -5,7 +5,7 @@ import numpy as np
 
 from fastconv import threads
 from fastconv._loops import input_grad as _input_grad
-from fastconv.algorithms import choose, choose_weight_grad, prepare_weights
+from fastconv.algorithms import choose, choose_weight_grad, convolve
 from fastconv.arrays import as_array, check_out, check_same_dtype, empty, to_out
 from fastconv.blocking import check_blocking
 from fastconv.checks import to_count
@@ -185,11 +185,10 @@ def _input_gradient(shape, size, name, grad, weight, bias, algorithm, strict, bl
         turned = empty(part.shape.weight_shape, weight.dtype)
         if turned.size:
             _input_grad.turning(shape.packed, weight.itemsize, part.taps).run(weight, weight, None, turned, team)
-        row, weights = prepare_weights(row, part.shape, turned, blocking, team)
         source = _pixels(grad, part.source, layout)
         whole = part.shape.output_shape == result_shape
         y = out if whole else empty(part.shape.output_shape, out.dtype)
-        row.compile(part.shape, grad.itemsize, source.strides, False, blocking).run(source, weights, bias, y, team)
+        convolve(row, part.shape, source, turned, bias, False, blocking, y, team)
         if not whole:
             target = tuple((axis.start, axis.step) for axis in part.target)
             _input_grad.spreading(part.shape.packed, y.itemsize, size, target).run(y, None, None, out, team)

@@ -24,7 +24,7 @@ class Plan:
 
     def _prepare(self, weight, bias, num_threads=None):
         team = threads.team_size(weight.size, num_threads)
-        row, weights = prepare_weights(self._row, self._shape, weight, self._blocking, team, kept=True)
+        row, weights = prepare_weights(self._row, self._shape, weight, self._blocking, team)
         if np.may_share_memory(weights, weight):
             weights = weights.copy()
         # One assignment, so that a call in another thread sees the old parameters or the new ones.

@@ -322,22 +322,24 @@ def test_nan_reaches_its_receptive_field_only(algorithm, layout, dtype, isa):
 
 @pytest.mark.parametrize("algorithm", [row.name for row in ALGORITHMS if row.strict])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("images", [1, 2], ids=["results fewer than weights", "more"])
+@pytest.mark.parametrize("activation", [None, "relu"])
 @by_layout
 @by_dtype
-def test_padding_makes_no_nan_of_a_weight_that_is_not_finite(value, algorithm, layout, dtype, isa):
+def test_padding_makes_no_nan_of_a_weight_that_is_not_finite(activation, images, value, algorithm, layout, dtype, isa):
     """A padded pixel takes no part in the sum, so 0 * inf does not arise there: wherever the weight lies, in conv2d and
     in a plan, made with it or updated to it."""
-    x, ones = np.ones((1, 2, 4, 4), dtype), np.ones((3, 2, 3, 3), dtype)
-    plan = fc.plan_conv2d(to_layout(x, layout).shape, to_layout(ones, layout), padding=1, layout=layout,
-                          algorithm=algorithm)  # fmt: skip
+    x, ones = np.ones((images, 2, 4, 4), dtype), np.ones((3, 2, 3, 3), dtype)
+    options = {"padding": 1, "layout": layout, "algorithm": algorithm, "activation": activation}
+    plan = fc.plan_conv2d(to_layout(x, layout).shape, to_layout(ones, layout), **options)
     for k, c, r, s in ((0, 0, 0, 0), (1, 0, 2, 1), (2, 1, 2, 2)):
         weight = ones.copy()
         weight[k, c, r, s] = value
         expected = reference.conv2d(x, ones, padding=1)
         rows, columns = ((slice(1, None), slice(None), slice(-1))[tap] for tap in (r, s))  # where the tap is inside x
-        expected[0, k, rows, columns] = value
-        expected = to_layout(expected, layout)
-        got = fc.conv2d(to_layout(x, layout), to_layout(weight, layout), padding=1, layout=layout, algorithm=algorithm)
+        expected[:, k, rows, columns] = value
+        expected = to_layout(np.maximum(expected, 0) if activation else expected, layout)
+        got = fc.conv2d(to_layout(x, layout), to_layout(weight, layout), **options)
         np.testing.assert_array_equal(got, expected)
         plan.update(to_layout(weight, layout))
         np.testing.assert_array_equal(plan(to_layout(x, layout)), expected)
