@@ -42,9 +42,9 @@ L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 40.0, 16 << 20
 # Weight gradients: the product's share of the nominal speed, and what each float of Winograd's transforms takes, with
 # the copies around them. Fitted to 12 layers, 224 to 7 pixels, Zen 3, 2026-11.
 GRAD_SPEED, GRAD_NS = 0.8, 0.55
-# "fft": the transforms; the products' share of the nominal speed; and what preparing weights costs, in transforms (5x5 to
-# 15x15: 0.8 to 1.0). Fitted to 60 drawn layers of 9 to 49 taps, AVX2 on Zen 3, 2026-11. THERE_AND_BACK: what transforms
-# that stay in caches cost of others (depthwise, 3x3 to 9x9 in place: 0.46 to 0.64).
+# "fft": the transforms; the products' share of the nominal speed; and what preparing weights costs, in transforms (0.8
+# to 1.0 for filters of 5x5 to 15x15). Fitted to 60 drawn layers of 9 to 49 taps, AVX2 on Zen 3, 2026-11.
+# THERE_AND_BACK: what transforms that stay in caches cost of others (depthwise, 3x3 to 9x9 in place: 0.46 to 0.64).
 TRANSFORM_GFLOPS, SPECTRA_SPEED, PREPARED_SPECTRA, THERE_AND_BACK = 32.0, 0.86, 0.9, 0.55
 # "direct" depthwise, share of the nominal speed: every FMA loads its pixel or its weight, and by a list of taps it
 # waits for the addresses as well. Fitted to 3x3 to 9x9 at 14 to 112 pixels, AVX2 on Zen 3, 2026-11.

@@ -126,7 +126,7 @@ static void pack(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row
             } else {
                 for (intptr_t l = 0; l < n; l++)
                     store1(to + l * sizeof(real), load1(start + l * src_col));
-                memset(to + n * sizeof(real), 0, (width - n) * sizeof(real));
+                if (n < width) memset(to + n * sizeof(real), 0, (width - n) * sizeof(real));
             }
         }
     }

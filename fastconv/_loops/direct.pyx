@@ -195,16 +195,18 @@ cdef inline Py_ssize_t first_row(const Direct *p, Py_ssize_t part) noexcept nogi
 
 
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    """One block of channels of one group: strips [tap][c][NR]."""
+    """A share of the strips [tap][c][NR] of one block of channels of one group."""
     cdef const Direct *p = <const Direct *>problem
     cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, taps = p.g.R * p.g.S, tap
-    cdef Py_ssize_t group = index // p.blocks_c, cb = index % p.blocks_c * p.channels
+    cdef Py_ssize_t shares = ceil_div(LEAST_CHUNKS, p.g.groups), j0 = span_start(p.g.K, shares, NR, index % shares)
+    cdef Py_ssize_t filters = span_start(p.g.K, shares, NR, index % shares + 1) - j0
+    cdef Py_ssize_t cb = index // shares % p.blocks_c * p.channels, group = index // shares // p.blocks_c
     cdef Py_ssize_t channels = least(p.channels, p.g.C - cb), filter_bytes = taps * p.g.C * size
-    cdef const char *w = at.weights + group * p.g.K * filter_bytes + cb * size
-    cdef char *packed = at.y + group * group_bytes(p) + cb * taps * ceil_div(p.g.K, NR) * NR * size
+    cdef const char *w = at.weights + (group * p.g.K + j0) * filter_bytes + cb * size
+    cdef char *packed = at.y + group * group_bytes(p) + (cb * ceil_div(p.g.K, NR) * NR + j0 * channels) * taps * size
     for tap in range(taps):
-        p.kernels.pack(channels, p.g.K, w + tap * p.g.C * size, size, filter_bytes, packed + tap * channels * NR * size,
-                       NR * size, NR, taps * channels * NR * size)
+        p.kernels.pack(channels, filters, w + tap * p.g.C * size, size, filter_bytes,
+                       packed + tap * channels * NR * size, NR * size, NR, taps * channels * NR * size)
 
 
 cdef inline Py_ssize_t reordered(const Direct *p) noexcept nogil:
@@ -240,7 +242,7 @@ def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, in
     set_up(&p, geometry, weight.itemsize, blocking)
     at.weights, at.y = cnp.PyArray_BYTES(weight), cnp.PyArray_BYTES(packed)
     if p.g.channels_last or p.g.R * p.g.S == 1:
-        run(prepare_chunk, &p, p.g.groups * p.blocks_c, 0, team, &at)
+        run(prepare_chunk, &p, p.g.groups * ceil_div(LEAST_CHUNKS, p.g.groups) * p.blocks_c, 0, team, &at)
     else:
         run(reorder_chunk, &p, p.g.groups * p.blocks_c * ceil_div(p.g.K, p.kernels.NR),
             reordered(&p) * p.g.R * p.g.S * p.kernels.NR * weight.itemsize, team, &at)

@@ -97,14 +97,16 @@ def copied_bytes(bytes geometry, Py_ssize_t itemsize):
 
 
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    """The filters of one group, a cache line apart: [k][r][s][c], or [k][c][s][r] if the tile runs down."""
+    """A share of the filters of one group, a cache line apart: [k][r][s][c], or [k][c][s][r] if the tile runs down."""
     cdef const Rows *p = <const Rows *>problem
     cdef Py_ssize_t size = p.kernels.itemsize, S = p.g.S, filter = p.g.C * p.g.R * S * size, tap, start
-    cdef const char *w = at.weights + index * p.g.K * filter
-    cdef char *packed = at.y + index * p.g.K * p.filter_bytes
+    cdef Py_ssize_t shares = ceil_div(LEAST_CHUNKS, p.g.groups), k = span_start(p.g.K, shares, 1, index % shares)
+    cdef Py_ssize_t filters = span_start(p.g.K, shares, 1, index % shares + 1) - k
+    cdef const char *w = at.weights + (index // shares * p.g.K + k) * filter
+    cdef char *packed = at.y + (index // shares * p.g.K + k) * p.filter_bytes
     for tap in range(p.taps):
         start = tap // S * (p.g.R if p.down else 1) * S + tap % S
-        p.kernels.pack(p.g.K, p.depth, w + start * size, filter, (1 if p.down else p.g.R) * S * size,
+        p.kernels.pack(filters, p.depth, w + start * size, filter, (1 if p.down else p.g.R) * S * size,
                        packed + tap * p.depth * size, p.filter_bytes, p.depth, 0)
 
 
@@ -114,7 +116,7 @@ def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, in
     cdef Operands at
     set_up(&p, geometry, weight.itemsize, blocking)
     at.weights, at.y = cnp.PyArray_BYTES(weight), cnp.PyArray_BYTES(packed)
-    run(prepare_chunk, &p, p.g.groups, 0, team, &at)
+    run(prepare_chunk, &p, p.g.groups * ceil_div(LEAST_CHUNKS, p.g.groups), 0, team, &at)
 
 
 cdef void copy_planes(const Rows *p, const char *image, Py_ssize_t h0, const char *limit, char *planes) noexcept nogil:

@@ -182,19 +182,22 @@ def transposes(bytes geometry, Py_ssize_t itemsize):
 
 
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    """One block of k of one group: strips of NR columns [k][NR], k counting (r, s, c); or rows [K][k] a cache line
-    apart, k as the layout's weights have it."""
+    """A share of one block of k of one group: strips of NR columns [k][NR], k counting (r, s, c); or rows [K][k] a cache
+    line apart, k as the layout's weights have it."""
     cdef const Im2col *p = <const Im2col *>problem
     cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, k_blocks = ceil_div(p.depth, p.kc)
-    cdef Py_ssize_t group = index // k_blocks, pc = index % k_blocks * p.kc, k = least(p.kc, p.depth - pc)
-    cdef const char *w = at.weights + group * p.g.K * p.depth * size
+    cdef Py_ssize_t shares = ceil_div(LEAST_CHUNKS, p.g.groups), j0 = span_start(p.g.K, shares, NR, index % shares)
+    cdef Py_ssize_t filters = span_start(p.g.K, shares, NR, index % shares + 1) - j0
+    cdef Py_ssize_t block = index // shares % k_blocks, group = index // shares // k_blocks
+    cdef Py_ssize_t pc = block * p.kc, k = least(p.kc, p.depth - pc)
+    cdef const char *w = at.weights + ((group * p.g.K + j0) * p.depth + pc) * size
     cdef char *packed = at.y + group * weight_group_bytes(p)
     if p.along_k:
-        packed += pc * ceil_div(p.g.K, NR) * NR * size
-        p.kernels.pack(k, p.g.K, w + pc * size, size, p.depth * size, packed, NR * size, NR, k * NR * size)
+        packed += (pc * ceil_div(p.g.K, NR) * NR + j0 * k) * size
+        p.kernels.pack(k, filters, w, size, p.depth * size, packed, NR * size, NR, k * NR * size)
     else:
-        packed += p.g.K * (pc * size + index % k_blocks * LINE)
-        p.kernels.pack(p.g.K, k, w + pc * size, p.depth * size, size, packed, k * size + LINE, k, 0)
+        packed += p.g.K * (pc * size + block * LINE) + j0 * (k * size + LINE)
+        p.kernels.pack(filters, k, w, p.depth * size, size, packed, k * size + LINE, k, 0)
 
 
 cdef inline Py_ssize_t reordered(const Im2col *p) noexcept nogil:
@@ -237,7 +240,7 @@ def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, in
         run(reorder_chunk, &p, p.g.groups * ceil_div(p.g.K, p.kernels.NR),
             reordered(&p) * p.g.R * p.g.S * p.kernels.NR * weight.itemsize, team, &at)
     else:
-        run(prepare_chunk, &p, p.g.groups * ceil_div(p.depth, p.kc), 0, team, &at)
+        run(prepare_chunk, &p, p.g.groups * ceil_div(LEAST_CHUNKS, p.g.groups) * ceil_div(p.depth, p.kc), 0, team, &at)
 
 
 cdef void transpose_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
