@@ -51,7 +51,7 @@ cdef enum:
     LEAST_CHANNELS = 256
     SHORT_SUM = 512
     FEW_FILTERS = 32      # x is read in place: a copy of it would be used a few times only (192 -> 32 at 28 pixels: 86
-    FEW_COLLIDING = 16    # GF/s and 81); of rows a multiple of 2 KB apart fewer (64 -> 24 at 64: 59 and 74; Zen 3, 2026-11)
+    FEW_COLLIDING = 16    # GF/s and 81); by rows 2 KB apart fewer (64 -> 24 at 64 pixels: 59 and 74; Zen 3, 2026-11)
     ROW_COLUMNS = 4096    # of whole rows of pixels, READ_TOGETHER of which stay in L2; 2048 to 8192 do the same
     LEAST_COLUMNS = 1024
     READ_TOGETHER = 8
@@ -182,8 +182,8 @@ def transposes(bytes geometry, Py_ssize_t itemsize):
 
 
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    """A share of one block of k of one group: strips of NR columns [k][NR], k counting (r, s, c); or rows [K][k] a cache
-    line apart, k as the layout's weights have it."""
+    """A share of one block of k of one group: strips of NR columns [k][NR], k counting (r, s, c); or rows [K][k] a
+    cache line apart, k as the layout's weights have it."""
     cdef const Im2col *p = <const Im2col *>problem
     cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, k_blocks = ceil_div(p.depth, p.kc)
     cdef Py_ssize_t shares = ceil_div(LEAST_CHUNKS, p.g.groups), j0 = span_start(p.g.K, shares, NR, index % shares)
