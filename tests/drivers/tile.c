@@ -55,8 +55,8 @@ static void try_special_values(idx m, idx v, int relu) {
     tap[0] = 0;
     for (idx j = 0; j < n; j++) put(b, j, 1);
     for (idx i = 0; i < m; i++) put(a, i, i % 3 == 0 ? NAN : i % 3 == 1 ? -INFINITY : INFINITY);
-    TRY(tile[FC_PRODUCT][v - 1][m - 1])(1, tap, 1, a, bytes(1), bytes(1), b, bytes(n), b, 0, c, bytes(n), n,
-                                        &store);
+    TRY(tile[FC_PRODUCT][v - 1][m - 1])(1, tap, 1, a, bytes(1), bytes(1), b, bytes(n), b, 0, c, bytes(n),
+                                        n, &store);
     for (idx i = 0; i < m; i++)
         for (idx j = 0; j < n; j++) {
             const double got = get(c, i * n + j); /* under names that can be compared */
