@@ -28,7 +28,7 @@ PACKED_GBYTES = 5.0
 # how much slower a product is whose matrix is lowered by columns. Fitted to the layers of measured.txt, resnet50.txt
 # and mobilenet_v2.txt on Zen 3, 2026-11: of 50 in NHWC, 4 miss the faster of the two by more than 5 %; and of 100 drawn
 # layers, auto misses the best of all algorithms by more than 10 % in 5.
-COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 0.83, 1.35
+COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 0.82, 1.35
 # On two pipes; a tile of one vector of filters has half of the sums, and waits for them on AVX2, where they are 6.
 FMA_CYCLES = 4
 # "direct" runs along channels-first rows up to so many channels (a guess), if they fill so much of their vectors (55
