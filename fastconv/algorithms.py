@@ -60,7 +60,7 @@ class Algorithm:
         prepared_bytes(geometry, itemsize, blocking)     so many bytes
         workspace_bytes(geometry, itemsize, blocking)    scratch of a call on one thread, at most
 
-    or None for the definition's loops, which take the caller's weight as it is. cost(shape, itemsize) is seconds on
+    or None for the definition's loops, which take the weight as it comes, C-contiguous. cost(shape, itemsize) is seconds on
     the nominal core, prepare_cost(...) that of prepare. An input gradient is a convolution too, and uses the same
     nests. weight_grad is the weight gradient that comes with the row, or None."""
 
@@ -275,10 +275,10 @@ def row_cost(row, shape, itemsize, prepared):
     return row.cost(shape, itemsize) + extra
 
 
-def _spoils(row, shape, weight):
-    """Whether the row would multiply the zeros of the padding with a filter's Inf or NaN, which makes NaN where the
-    definition does not multiply at all. Such filters are computed by the definition."""
-    return row.multiplies_padding and shape.padding != ((0, 0), (0, 0)) and not all_finite(weight)
+def _may_spoil(row, shape):
+    """Whether the row multiplies zeros of the padding: with a filter's Inf or NaN that makes NaN where the definition
+    does not multiply at all. Such filters are computed by the definition."""
+    return row.multiplies_padding and shape.padding != ((0, 0), (0, 0))
 
 
 def _pack(row, shape, weight, blocking, team, kept):
@@ -294,7 +294,7 @@ def _pack(row, shape, weight, blocking, team, kept):
 def prepare_weights(row, shape, weight, blocking, team):
     """(row, weights): the row that computes with this weight, and the weight as it takes it."""
     weight = np.ascontiguousarray(weight)
-    if _spoils(row, shape, weight):
+    if _may_spoil(row, shape) and not all_finite(weight):
         row = BY_NAME["naive"]
     return row, _pack(row, shape, weight, blocking, team, kept=True)
 
@@ -305,10 +305,10 @@ def convolve(row, shape, x, weight, bias, relu, blocking, out, team):
     What would spoil the results is looked for in them where they are fewer than the weights: whatever the row spoils
     is NaN (512 -> 512 at 7 pixels: a tenth of the call went into looking at the weights)."""
     weight = np.ascontiguousarray(weight)
-    at_the_end = out.size < weight.size
-    if not at_the_end and _spoils(row, shape, weight):
+    may_spoil, few_results = _may_spoil(row, shape), out.size < weight.size
+    if may_spoil and not few_results and not all_finite(weight):
         row = BY_NAME["naive"]
     weights = _pack(row, shape, weight, blocking, team, kept=False)
     row.compile(shape, x.itemsize, x.strides, relu, blocking).run(x, weights, bias, out, team)
-    if at_the_end and not all_finite(out) and _spoils(row, shape, weight):
+    if may_spoil and few_results and not all_finite(out) and not all_finite(weight):
         BY_NAME["naive"].compile(shape, x.itemsize, x.strides, relu, None).run(x, weight, bias, out, team)

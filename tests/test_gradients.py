@@ -48,6 +48,24 @@ def able(algorithm, case, layout):
     return not any(BY_NAME[algorithm].refuse(part.shape) for part in input_grad_parts(shape_of(case, layout))[0])
 
 
+@pytest.mark.parametrize("algorithm", STRICT)
+@pytest.mark.parametrize("images", [1, 3], ids=["results fewer than weights", "more"])
+@by_layout
+def test_padding_makes_no_nan_of_a_weight_that_is_not_finite(algorithm, images, layout, isa):
+    """The input gradient's own padding, around grad, takes no part in the sum either."""
+    grad = to_layout(whole((images, 4, 4, 4), 1).astype(np.float32), layout)
+    shape = to_layout(np.empty((images, 3, 4, 4)), layout).shape
+    for value in (np.nan, np.inf, -np.inf):
+        weight = whole((4, 3, 3, 3), 2).astype(np.float32)
+        weight[1, 2, 0, 2] = value
+        dx, expected = (
+            fc.conv2d_input_grad(grad, to_layout(weight, layout), shape, padding=1, layout=layout, algorithm=name)
+            for name in (algorithm, "naive")
+        )
+        assert np.isfinite(expected).any() and not np.isfinite(expected).all()
+        np.testing.assert_array_equal(dx, expected)
+
+
 @by_case
 @by_layout
 @by_dtype

@@ -89,9 +89,8 @@ class Report:
     """One script's run: environment and limits first, rows as they come, files at the end."""
 
     def __init__(self, name, args, compares=True):
-        machine.keep_freed_memory()
         self.name, self.out, self.rows, self.files = name, args.out, [], []
-        self.environment = machine.environment()
+        self.environment = {"freed memory kept": machine.keep_freed_memory(), **machine.environment()}
         self.measured_for = args.dtype, args.threads
         self.limits = machine.measure_limits(*self.measured_for)
         isa = self.environment["fastconv"]["isa"]

@@ -24,7 +24,7 @@ INLINE intptr_t within_lanes(intptr_t i) { return i < 0 ? 0 : i > LANES ? LANES 
  * next block reads (96 channels at 112 pixels, 8 images, steps of 2: 5.6 and 14 GF/s, one image 20 and 23).
  * With steps of 1 only where rows are long: short ones in L3 come by themselves (144 channels at 56 pixels
  * 50 and 45). AVX2 on Zen 3, 2026-11. */
-#define LONG_ROW 448
+#define LONG_ROW 448 /* bytes, of y */
 
 INLINE void depthwise_3x3_block(const int rows, const int step, const int quick, const vec w[9],
                                 const char *x, intptr_t x_row, intptr_t top, intptr_t bottom,
@@ -37,6 +37,7 @@ INLINE void depthwise_3x3_block(const int rows, const int step, const int quick,
     for (int h = 0; h < (rows - 1) * step + 3; h++, x += x_row) {
         vec v[3];
         if (step == 2) __builtin_prefetch(x + rows * step * x_row);
+        if (step == 2 && sizeof(vec) == 64) __builtin_prefetch(x + rows * step * x_row + sizeof(vec));
         if (h < top || h >= bottom) continue;
         if (step == 1) {
 #pragma GCC unroll 3
@@ -86,7 +87,7 @@ INLINE void depthwise_3x3(const int step, intptr_t rows, intptr_t columns, const
             const int quick =
                 step == 1 ? q >= inside->left && q + 2 + LANES <= inside->right : 2 * lanes < LANES;
             if (step == 1 && y_row >= LONG_ROW && q * size % 64 == 0)
-                for (intptr_t h = height; h < 2 * height; h++)
+                for (intptr_t h = height + 2; h < 2 * height + 2; h++)
                     __builtin_prefetch(x + h * x_row + q * size);
             switch (2 * height + quick) {
 #define BLOCK_OF(n, quick)                                                                          \

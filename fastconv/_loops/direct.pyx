@@ -53,7 +53,9 @@ cnp.import_array()
 # 35 and 43 by AVX2; Emerald Rapids, 2026-11). SHARED_BYTES: rows that threads share, as ROUND_BYTES in
 # transformed.pyx; SHARES: of a block's rows, to copy. TALL: rows from which on LEAST_CHUNKS blocks of them copy few
 # rows twice; with fewer K is cut instead, unless its parts would meet within a cache line of each pixel (4x1x15x37 ->
-# 138, 3x3, on two threads: 55 and 110 GF/s; Zen 4, 2026-11).
+# 138, 3x3, on two threads: 55 and 110 GF/s; Zen 4, 2026-11): into a power of two of parts, as strips mostly are, because
+# 5 blocks or 9 chunks keep two threads waiting (512 -> 128 at 28 pixels: 171 and 197; 256 -> 256, stride 2: 160 and
+# 175; Zen 3, 2026-11).
 cdef enum:
     SUM = 1024
     ROWS_BYTES = 384 << 10
@@ -126,10 +128,11 @@ cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
 
 
 cdef inline bint collide(const Direct *p, Py_ssize_t pixel) noexcept:
-    """Whether a tile's pixels, so many bytes apart, take most ways of some sets of L1 from the weights: of eight ways,
-    six do no harm (512 -> 128 at 28 pixels 99 GF/s in place, copied 93; AVX2 on Zen 3, 2026-11)."""
-    cdef Py_ssize_t sets = 4096
-    return p.kernels.MR > 6 * sets // least(sets, pixel & -pixel)
+    """Whether a tile's pixels, so many bytes apart, take most ways of some sets of L1 from the weights. Of eight ways
+    six do no harm, so tiles of six rows are never copied for this (1024 -> 256 at 14 pixels 99 GF/s in place, copied
+    96; 2048 -> 512 at 7 99 and 85; AVX2 on Zen 3, 2026-11)."""
+    cdef Py_ssize_t sets = 4096, apart = pixel | sets    # whose lowest bit is pixel's, or 4096
+    return p.kernels.MR > 6 * sets // (apart & -apart)
 
 
 cdef void place(Direct *p) noexcept:

@@ -35,14 +35,14 @@ cnp.import_array()
 # fetched ahead of use, or fewer for 8 chunks, but LEAST_STRIPS of them (384 -> 96 at 14 pixels had one chunk: 77 GF/s
 # on two threads, 75 and 130 now on one and two; Zen 3, 2026-11). K is cut as well while there are fewer than 8 chunks,
 # but not below 256 channels: each part lowers its pixels again, which costs up to a tenth of the product there (Zen 4,
-# 2026-11); down to LEAST_STRIPS of filters where pixels are ready (960 -> 320 at 7: 93 and 150). SHARED_BYTES: of
-# images that are transposed together, more than LEAST_SHARED if one image takes them; larger images are lowered by
-# columns (128 -> 128 at 56 pixels, stride 2: 1.6 MB, 88 GF/s, by columns 68; Zen 3, 2026-11). SHARES as in direct.pyx.
+# 2026-11); down to LEAST_STRIPS of filters where pixels are ready (960 -> 320 at 7: 93 and 150). ROUND_BYTES: of
+# images that are transposed together; one may take SHARED_BYTES alone, and larger ones are lowered by columns (128 ->
+# 128 at 56 pixels, stride 2: 1.6 MB, 88 GF/s, by columns 68; Zen 3, 2026-11). SHARES as in direct.pyx.
 cdef enum:
     LINE = 64
     STRIP_GAP = 128       # as in gemm.pyx
     PIXEL_COLUMNS = 256
-    LEAST_SHARED = 1 << 20
+    ROUND_BYTES = 1 << 20
     SHARED_BYTES = 4 << 20
     SHARES = 4
     REORDERED = 256       # rows of weights that are transposed together, into L1; at least all taps of a channel
@@ -136,7 +136,7 @@ cdef void share(Im2col *p) noexcept:
     p.shared = p.transposed and 0 < p.copied <= SHARED_BYTES
     p.ready = p.shared and all_pixels(p)
     if p.shared:
-        p.together = balanced(p.units, max(1, LEAST_SHARED // p.copied))
+        p.together = balanced(p.units, max(1, ROUND_BYTES // p.copied))
     if p.ready:
         p.k_parts = max(p.k_parts, min(LEAST_CHUNKS // max(1, p.units * p.blocks),
                                        p.g.K // (LEAST_STRIPS * p.kernels.NR)))

@@ -244,7 +244,7 @@ cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const
                         m + (f * parts + part) * p.m_plane + ir * p.m_row + jr * size, p.m_row, cols, &store)
                     ir += rows
             u += strip_bytes
-        # A block of K that ends early is as long as the others in U.
+        # Over what a block of K that ends early leaves out, and the gap behind a frequency.
         u += u_row(p) - round_up(filters, NR) // NR * strip_bytes
     # end: for f, for jr, for part, for i
 
@@ -325,7 +325,7 @@ cdef void streamed_chunk(const void *problem, const Operands *at, Py_ssize_t ind
 
 
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    """U of one strip of NR filters: [block of K][f][strip][part][piece][c][NR]."""
+    """U of one strip of NR filters: [block of K][f][strip][part][piece][c][NR], frequencies u_row apart."""
     cdef const Tiled *p = <const Tiled *>problem
     cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, parts = p.transform.parts, taps = p.g.R * p.g.S
     cdef Py_ssize_t strips = ceil_div(p.g.K, NR), group = index // strips, j0 = index % strips * NR
