@@ -60,8 +60,8 @@ class Algorithm:
         prepared_bytes(geometry, itemsize, blocking)     so many bytes
         workspace_bytes(geometry, itemsize, blocking)    scratch of a call on one thread, at most
 
-    or None for the definition's loops, which take the weight as it comes, C-contiguous. cost(shape, itemsize) is seconds on
-    the nominal core, prepare_cost(...) that of prepare. An input gradient is a convolution too, and uses the same
+    or None for the definition's loops, which take the weight as it is, C-contiguous. cost(shape, itemsize) is seconds
+    on the nominal core, prepare_cost(...) that of prepare. An input gradient is a convolution too, and uses the same
     nests. weight_grad is the weight gradient that comes with the row, or None."""
 
     name: str
