@@ -63,9 +63,9 @@ def version(package):
 
 
 def keep_freed_memory():
-    """Has glibc keep what is freed, for everybody in the process; False where there is no glibc. Results beyond 32 MB it
-    returns to the kernel, which clears them again page by page at every call: 16 -> 96 channels, 8 images, by torch 10
-    GF/s and 48, by fastconv 31 and 54 (Zen 3, 2026-11). ONNX Runtime keeps its memory by itself."""
+    """Has glibc keep what is freed, for everybody in the process; False where there is no glibc. Results beyond 32 MB
+    it returns to the kernel, which clears them again page by page at every call: 16 -> 96 channels, 8 images, by torch
+    10 GF/s and 48, by fastconv 31 and 54 (Zen 3, 2026-11). ONNX Runtime keeps its memory by itself."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         mallopt(M_MMAP_MAX, 0)

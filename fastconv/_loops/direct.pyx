@@ -53,9 +53,9 @@ cnp.import_array()
 # 35 and 43 by AVX2; Emerald Rapids, 2026-11). SHARED_BYTES: rows that threads share, as ROUND_BYTES in
 # transformed.pyx; SHARES: of a block's rows, to copy. TALL: rows from which on LEAST_CHUNKS blocks of them copy few
 # rows twice; with fewer K is cut instead, unless its parts would meet within a cache line of each pixel (4x1x15x37 ->
-# 138, 3x3, on two threads: 55 and 110 GF/s; Zen 4, 2026-11): into a power of two of parts, as strips mostly are, because
-# 5 blocks or 9 chunks keep two threads waiting (512 -> 128 at 28 pixels: 171 and 197; 256 -> 256, stride 2: 160 and
-# 175; Zen 3, 2026-11).
+# 138, 3x3, on two threads: 55 and 110 GF/s; Zen 4, 2026-11): into a power of two of parts, as strips mostly are: 5
+# blocks or 9 chunks keep two threads waiting (512 -> 128 at 28 pixels: 171 and 197; 256 -> 256, stride 2: 160 and 175;
+# Zen 3, 2026-11).
 cdef enum:
     SUM = 1024
     ROWS_BYTES = 384 << 10
