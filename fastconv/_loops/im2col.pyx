@@ -36,14 +36,15 @@ cnp.import_array()
 # on two threads, 75 and 130 now on one and two; Zen 3, 2026-11). K is cut as well while there are fewer than 8 chunks,
 # but not below 256 channels: each part lowers its pixels again, which costs up to a tenth of the product there (Zen 4,
 # 2026-11); down to LEAST_STRIPS of filters where pixels are ready (960 -> 320 at 7: 93 and 150). ROUND_BYTES: of
-# images that are transposed together; one may take SHARED_BYTES alone, and larger ones are lowered by columns (128 ->
-# 128 at 56 pixels, stride 2: 1.6 MB, 88 GF/s, by columns 68; Zen 3, 2026-11). SHARES as in direct.pyx.
+# images that are transposed together. One may be larger, as long as a call takes less than CALL_BYTES; else images are
+# lowered by columns (128 -> 128 at 56 pixels, stride 2: 1.6 MB, 88 GF/s, by columns 68; Zen 3, 2026-11). SHARES as in
+# direct.pyx.
 cdef enum:
     LINE = 64
     STRIP_GAP = 128       # as in gemm.pyx
     PIXEL_COLUMNS = 256
     ROUND_BYTES = 1 << 20
-    SHARED_BYTES = 4 << 20
+    CALL_BYTES = 2 << 20
     SHARES = 4
     REORDERED = 256       # rows of weights that are transposed together, into L1; at least all taps of a channel
     LEAST_CHUNKS = 8
@@ -133,7 +134,7 @@ cdef void share(Im2col *p) noexcept:
     cdef Py_ssize_t size = p.kernels.itemsize
     p.pitch = p.g.C * size + (LINE if all_pixels(p) else 0)
     p.copied = p.g.H * p.g.W * p.pitch
-    p.shared = p.transposed and 0 < p.copied <= SHARED_BYTES
+    p.shared = p.transposed and p.copied > 0 and p.copied + scratch_bytes(p) < CALL_BYTES
     p.ready = p.shared and all_pixels(p)
     if p.shared:
         p.together = balanced(p.units, max(1, ROUND_BYTES // p.copied))
