@@ -117,8 +117,9 @@ typedef struct {
     fc_tile *tile[FC_TILES][FC_MAX_NV][FC_MAX_MR]; /* [kind][vectors - 1][rows - 1] */
     void (*pack)(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row, intptr_t src_col,
                  void *dst, intptr_t dst_row, intptr_t width, intptr_t dst_strip);
-    void (*dot)(intptr_t m, intptr_t n, intptr_t k, const void *a, intptr_t a_row, const void *b,
-                intptr_t b_row, void *c, intptr_t c_row, double alpha, double beta);
+    void (*dot)(intptr_t m, intptr_t n, intptr_t taps, const intptr_t *a_tap, const intptr_t *b_tap,
+                intptr_t k, const void *a, intptr_t a_row, const void *b, intptr_t b_row, void *c,
+                intptr_t c_row, const fc_store *store);
     void (*axpy)(intptr_t k, intptr_t n, double alpha, const void *a, intptr_t a_col, const void *b,
                  intptr_t b_row, void *c);
     void (*scale)(intptr_t n, double beta, void *c);

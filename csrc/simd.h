@@ -120,12 +120,6 @@ INLINE const char *opaque(const char *p) {
     return p;
 }
 
-INLINE real sum_lanes(vec v) {
-    real s = 0;
-    for (int i = 0; i < LANES; i++) s += v[i];
-    return s;
-}
-
 /* Lane i of the result is lane at[i] of a and b, counted through both; `at` is known at compile time. */
 INLINE vec shuffle(vec a, vec b, vec_index at) {
 #if defined(__clang__)
@@ -135,6 +129,14 @@ INLINE vec shuffle(vec a, vec b, vec_index at) {
 #else
     return __builtin_shuffle(a, b, at);
 #endif
+}
+
+/* By halves. */
+INLINE real sum_lanes(vec v) {
+    const vec_index lane = lane_numbers();
+#pragma GCC unroll 4
+    for (lane_index half = LANES / 2; half > 0; half /= 2) v += shuffle(v, v, lane ^ half);
+    return v[0];
 }
 
 /* The even lanes of a and b, and the odd ones. AVX2 shuffles inside of halves for less: so first the first halves of

@@ -8,6 +8,7 @@ from functools import lru_cache
 from fastconv._loops import depthwise as _depthwise
 from fastconv._loops import depthwise_in_place
 from fastconv._loops import direct as _direct
+from fastconv._loops import direct_channels as _direct_channels
 from fastconv._loops import direct_images as _direct_images
 from fastconv._loops import direct_rows as _direct_rows
 from fastconv._loops import im2col as _im2col
@@ -34,6 +35,9 @@ FMA_CYCLES = 4
 # "direct" runs along channels-first rows up to so many channels (a guess), if they fill so much of their vectors (55
 # pixels, 0.86 of them: 96 GF/s along the rows, 104 across; AVX-512 on Zen 4, 2026-11).
 FEW_CHANNELS, FULL_ROWS = 16, 0.87
+# "direct" along the channels: what summing the lanes of a result takes (1 to 4 filters of 64 channels, 1x1, AVX2 on
+# Zen 3, 2026-11), and filters at once, which share each vector of pixels.
+LANES_NS, DOTS = 3.0, 4
 # Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products.
 # Transformed weights, of "fft" too, come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden. Preparing them,
 # per float made: 512 x 512 on Emerald Rapids, in working memory; 0.5 to 0.8 on Zen 3.
@@ -63,7 +67,7 @@ def naive_cost(shape, _itemsize):
 
 def direct_nest(shape):
     """Vectors along the rows where x and y are channels-first, few channels make little to copy, and rows fill them;
-    tiles across images where these are small and many."""
+    tiles across images where these are small and many; vectors along the channels where filters are few."""
     return _direct_nest(shape, active_isa())
 
 
@@ -73,9 +77,8 @@ def _direct_nest(shape, _isa):
         return _depthwise
     if shape.layout == "NCHW" and shape.C // shape.groups <= FEW_CHANNELS and _filled(shape.Q) >= FULL_ROWS:
         return _direct_rows
-    if _direct_images.takes(shape.packed) and _images_cost(shape, 4) < _pixels_cost(shape, 4):
-        return _direct_images
-    return _direct
+    able = [_direct, *(nest for nest in (_direct_images, _direct_channels) if nest.takes(shape.packed))]
+    return min(able, key=lambda nest: _NEST_COSTS[nest](shape, 4))
 
 
 def _filled(columns):
@@ -126,6 +129,20 @@ def _pixels_cost(shape, itemsize):
     return product + (copied + math.prod(shape.output_shape) * itemsize) / (TRANSPOSED_GBYTES * 1e9)
 
 
+def _channels_cost(shape, itemsize):
+    """Dot products along the channels, whose last vectors are partly empty, and whose lanes are summed."""
+    channels, lanes = shape.C // shape.groups, tile_sizes(itemsize)[2]
+    run = channels * shape.S if shape.groups == 1 and shape.dilation[1] == 1 else channels
+    filled = run / (math.ceil(run / lanes) * lanes)
+    filters = shape.K // shape.groups
+    at_once = filters / math.ceil(filters / DOTS)
+    summing = math.prod(shape.output_shape) * LANES_NS * 1e-9
+    return _product_seconds(shape, itemsize) * (1 + 1 / at_once) / filled + summing
+
+
+_NEST_COSTS = {_direct: _pixels_cost, _direct_images: _images_cost, _direct_channels: _channels_cost}
+
+
 def direct_cost(shape, itemsize):
     if shape.depthwise:  # vectors run over the groups, or along the rows
         listed = shape.layout == "NHWC" and not depthwise_in_place.takes(shape.packed)
@@ -134,7 +151,7 @@ def direct_cost(shape, itemsize):
     if nest is _direct_rows:
         copied = nest.copied_bytes(shape.packed, itemsize)
         return _product_seconds(shape, itemsize, 4) / _filled(shape.Q) + copied / (COPIED_GBYTES * 1e9)
-    return (_images_cost if nest is _direct_images else _pixels_cost)(shape, itemsize)
+    return _NEST_COSTS[nest](shape, itemsize)
 
 
 def im2col_cost(shape, itemsize):

@@ -70,6 +70,12 @@ CASES = [
     Case("rows-in-groups", (2, 6, 8, 24), (8, 3, 3, 3), {"groups": 2, "padding": 2, "dilation": 2}),
     Case("one-channel", (2, 1, 10, 9), (8, 1, 3, 3), {"padding": 1}),
     Case("one-filter", (2, 7, 10, 9), (1, 7, 3, 3), {"padding": 1}),
+    # Dot products along the channels: taps in runs and one by one, images that end before the filter does.
+    Case("few-filters-wide", (1, 70, 9, 40), (2, 70, 3, 3), {"padding": 1}),
+    Case("few-filters-groups", (2, 46, 8, 15), (8, 23, 3, 3), {"groups": 2, "padding": ((0, 1), (2, 0))}),
+    Case("few-filters-dilated", (1, 33, 11, 14), (3, 33, 3, 4), {"dilation": (2, 3), "padding": (2, 4)}),
+    Case("few-filters-strided", (1, 37, 13, 30), (7, 37, 5, 3), {"stride": (2, 3), "padding": (3, 1)}),
+    Case("few-filters-mostly-padding", (1, 40, 2, 3), (3, 40, 3, 5), {"padding": 4}),
     Case("one-of-each", (1, 1, 12, 17), (1, 1, 3, 5)),
     Case("no-channels", (2, 0, 5, 5), (3, 0, 3, 3)),
     Case("no-channels-groups", (1, 0, 5, 5), (4, 0, 3, 3), {"groups": 2}),

@@ -73,8 +73,8 @@ MUTATIONS = [
     Mutation(
         "a dot product forgets what fills no vector",
         "csrc/kernels/vector.c",
-        "for (intptr_t t = l; t < k; t++)",
-        "for (intptr_t t = l; t < k - 1; t++)",
+        "if (l < k) dot_step(",
+        "if (l < k - 1) dot_step(",
         "test_kernels.py",
     ),
     Mutation(
@@ -445,10 +445,10 @@ MUTATIONS = [
         "test_conv2d.py",
     ),
     Mutation(
-        "the dot products of one filter forget its bias",
-        "fastconv/_loops/direct.pyx",
-        "p.g.stride_w * p.pitch, y, 0, 1, at.bias != NULL)",
-        "p.g.stride_w * p.pitch, y, 0, 1, 0)",
+        "a few filters of a later group take the first one's bias",
+        "fastconv/_loops/direct_channels.pyx",
+        "at.bias + group * p.g.K * size",
+        "at.bias",
         "test_conv2d.py",
     ),
     Mutation(

@@ -22,8 +22,6 @@ equally high, and y is written at one stride, which is what fetches it ahead (12
 memory: 62 and 87 GF/s). Where both hold, each tile fetches pixels of the next instead of weights (144 -> 24 channels at
 56 pixels, 8 images: 50 and 82; AVX2 on Zen 3, 2026-11). Fetching y like x helped 16 -> 96 channels and hurt 32 -> 192.
 
-One 1x1 filter on pixels in place takes their dot products instead; `blocking` does not apply to it.
-
 Bytes per FLOP, with all of it in L2: a tile of m pixels reads (m + NR) items and does 2*m*NR FLOPs per k, 0.2 bytes a
 FLOP at 14 x 32 floats; the copy into scratch moves each pixel once for 2*R*S*K FLOPs."""
 cimport numpy as cnp
@@ -32,7 +30,6 @@ from libc.stdint cimport intptr_t
 from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, span_start, take_strides
 from fastconv._loops.kernels cimport (
     FC_PRODUCT,
-    FC_RELU,
     FC_TAPS_IN_A,
     fc_geometry,
     fc_kernels,
@@ -359,24 +356,6 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
                          p.g.P * p.g.Q * size, rows * p.g.Q, 0)
 
 
-cdef void one_filter_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    """One 1x1 filter on pixels in place: a dot product each, along the channels. A tile would leave all lanes but one
-    empty (64 channels at 256 pixels: 6 and 10 GF/s; AVX2 on Zen 3, 2026-11)."""
-    cdef const Direct *p = <const Direct *>problem
-    cdef const fc_kernels *kernels = p.kernels
-    cdef Py_ssize_t size = kernels.itemsize, image = index // p.row_parts
-    cdef Py_ssize_t p0 = first_row(p, index % p.row_parts)
-    cdef Py_ssize_t pixels = (first_row(p, index % p.row_parts + 1) - p0) * p.g.Q
-    cdef char *y = at.y + (image * p.g.P + p0) * p.g.Q * size
-    kernels.pack(1, p.g.C, at.weights, 0, kernels.NR * size, scratch, 0, p.g.C, 0)
-    if at.bias != NULL:
-        kernels.pack(1, pixels, at.bias, 0, 0, y, 0, pixels, 0)
-    kernels.dot(1, pixels, p.g.C, scratch, 0, at.x + image * p.x_strides[0] + p0 * p.g.stride_h * p.row_pitch,
-                p.g.stride_w * p.pitch, y, 0, 1, at.bias != NULL)
-    if p.relu:
-        kernels.map[FC_RELU](pixels, y, NULL, 0, y)
-
-
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
     """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
     cdef Direct p
@@ -385,8 +364,6 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
     p.x_strides[2] *= p.row_step
     place(&p)
     p.relu = relu
-    if p.flat and p.g.K == 1 and p.g.groups == 1 and not p.transposed:
-        return compile(&p, sizeof(p), one_filter_chunk, p.g.N * p.row_parts, p.g.C * itemsize)
     if not p.shared:
         return compile(&p, sizeof(p), direct_chunk, p.blocks * p.k_parts, scratch_bytes(&p))
     return followed_by(compile(&p, sizeof(p), copy_chunk, p.together * SHARES, scratch_bytes(&p)),

@@ -287,12 +287,13 @@ cdef void dot_chunk(const void *problem, const Operands *at, Py_ssize_t index, c
     cdef Py_ssize_t j0 = span_start(g.n, g.col_parts, 4, index)
     cdef Py_ssize_t j1 = span_start(g.n, g.col_parts, 4, index + 1)
     cdef Py_ssize_t j, pc, k
+    cdef fc_store store
     for pc from 0 <= pc < g.k by g.blocks.kc:
         k = least(g.blocks.kc, g.k - pc)
+        store = fc_store_of(g.alpha, g.beta if pc == 0 else 1, 0)
         for j from j0 <= j < j1 by 4:
-            g.kernels.dot(g.m, least(4, j1 - j), k, g.a + pc * size, g.a_row,
-                          g.b + pc * size + j * g.b_col, g.b_col, g.c + j * size, g.c_row, g.alpha,
-                          g.beta if pc == 0 else 1)
+            g.kernels.dot(g.m, least(4, j1 - j), 1, NULL, NULL, k, g.a + pc * size, g.a_row,
+                          g.b + pc * size + j * g.b_col, g.b_col, g.c + j * size, g.c_row, &store)
 
 
 cdef int gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, double alpha,

@@ -64,9 +64,9 @@ cdef extern from "kernels.h" nogil:
         void (*pack)(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row,
                      intptr_t src_col, void *dst, intptr_t dst_row, intptr_t width,
                      intptr_t dst_strip) noexcept nogil
-        void (*dot)(intptr_t m, intptr_t n, intptr_t k, const void *a, intptr_t a_row,
-                    const void *b, intptr_t b_row, void *c, intptr_t c_row,
-                    double alpha, double beta) noexcept nogil
+        void (*dot)(intptr_t m, intptr_t n, intptr_t taps, const intptr_t *a_tap, const intptr_t *b_tap, intptr_t k,
+                    const void *a, intptr_t a_row, const void *b, intptr_t b_row, void *c, intptr_t c_row,
+                    const fc_store *store) noexcept nogil
         void (*axpy)(intptr_t k, intptr_t n, double alpha, const void *a, intptr_t a_col,
                      const void *b, intptr_t b_row, void *c) noexcept nogil
         void (*scale)(intptr_t n, double beta, void *c) noexcept nogil

@@ -9,7 +9,7 @@ into the result. More rows go through the register tile; a chunk packs the colum
 chunk needs. A chunk is a block of columns of the result or, with few rows, a panel of rows of dw; cut by shape."""
 from fastconv._loops.cut cimport ceil_div, least
 from fastconv._loops.gemm cimport product_bytes, product_here
-from fastconv._loops.kernels cimport fc_kernels, kernels_for
+from fastconv._loops.kernels cimport fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.team cimport Operands, chunk_function, compile
 
 # MOST_ROWS is DOT_ROWS of gemm.pyx, and right for the gradients too (AlexNet's 9216 x 4096 layer, Zen 3, 2026-11).
@@ -36,6 +36,7 @@ cdef void linear_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef Py_ssize_t x_row = p.n_in * size, y_row = p.n_out * size
     cdef const char *weights = at.weights + first * x_row
     cdef char *y = at.y + first * size
+    cdef fc_store onto = fc_store_of(1, 1, 0)
     for i in range(p.rows):
         if at.bias == NULL:
             p.kernels.scale(n, 0, y + i * y_row)
@@ -45,8 +46,8 @@ cdef void linear_chunk(const void *problem, const Operands *at, Py_ssize_t index
         product_here(p.kernels, p.rows, n, p.n_in, at.x, x_row, size, weights, size, x_row, 1, y, y_row, scratch)
         return
     for j from 0 <= j < n by 4:
-        p.kernels.dot(p.rows, least(4, n - j), p.n_in, at.x, x_row, weights + j * x_row, x_row, y + j * size, y_row,
-                      1, 1)
+        p.kernels.dot(p.rows, least(4, n - j), 1, NULL, NULL, p.n_in, at.x, x_row, weights + j * x_row, x_row,
+                      y + j * size, y_row, &onto)
 
 
 cdef void input_grad_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:

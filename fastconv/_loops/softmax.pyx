@@ -18,6 +18,8 @@ from fastconv._loops.kernels cimport (
     FC_SIGMOID,
     FC_SOFTMAX_GRAD,
     fc_kernels,
+    fc_store,
+    fc_store_of,
     kernels_for,
 )
 from fastconv._loops.team cimport Operands, chunk_function, compile
@@ -60,7 +62,8 @@ cdef void softmax_grad_chunk(const void *problem, const Operands *at, Py_ssize_t
     cdef const Rows *p = <const Rows *>problem
     cdef Py_ssize_t size = p.kernels.itemsize, start = index * p.n * size
     cdef double product
-    p.kernels.dot(1, 1, p.n, at.x + start, 0, at.weights + start, 0, &product, 0, 1, 0)
+    cdef fc_store store = fc_store_of(1, 0, 0)
+    p.kernels.dot(1, 1, 1, NULL, NULL, p.n, at.x + start, 0, at.weights + start, 0, &product, 0, &store)
     p.kernels.map[FC_SOFTMAX_GRAD](p.n, at.x + start, at.weights + start, value(<char *>&product, size), at.y + start)
 
 
