@@ -200,8 +200,8 @@ MUTATIONS = [
     Mutation(
         "beta is applied again at every block of the sum of a few rows",
         "fastconv/_loops/gemm.pyx",
-        "g.beta if pc == 0 else 1)",
-        "g.beta)",
+        "g.beta if pc == 0 else 1, 0)",
+        "g.beta, 0)",
         "test_gemm.py::test_beta_is_applied_once_however_long_the_sum",
     ),
     Mutation(
