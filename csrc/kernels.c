@@ -41,6 +41,7 @@ const fc_kernels TABLE(FC_ISA_NAME, FC_DTYPE) = {
     .MR = FC_MR,
     .NV = FC_NV,
     .NR = FC_NV * (FC_VECTOR_BYTES / sizeof(real)),
+    .rows = {FC_TALL, FC_MR},
     .tile = TILE_TABLE,
     .pack = pack,
     .dot = dot,

@@ -113,7 +113,8 @@ enum {
 
 typedef struct {
     const char *isa;
-    intptr_t itemsize, lanes, MR, NV, NR;          /* NR = NV * lanes columns of a full tile */
+    intptr_t itemsize, lanes, MR, NV, NR; /* NR = NV * lanes columns of a full tile */
+    intptr_t rows[FC_MAX_NV];             /* of the tallest tile of so many vectors, [vectors - 1] */
     fc_tile *tile[FC_TILES][FC_MAX_NV][FC_MAX_MR]; /* [kind][vectors - 1][rows - 1] */
     void (*pack)(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row, intptr_t src_col,
                  void *dst, intptr_t dst_row, intptr_t width, intptr_t dst_strip);

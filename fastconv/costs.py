@@ -30,8 +30,9 @@ PACKED_GBYTES = 5.0
 # and mobilenet_v2.txt on Zen 3, 2026-11: of 50 in NHWC, 4 miss the faster of the two by more than 5 %; and of 100 drawn
 # layers, auto misses the best of all algorithms by more than 10 % in 5.
 COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 0.82, 1.35
-# On two pipes; a tile of one vector of filters has half of the sums, and waits for them on AVX2, where they are 6.
-FMA_CYCLES = 4
+# Of the time that two vectors of filters take, what a tile of one does: it loads more for each FMA (16 and 24 filters
+# of 64 and 144 channels, AVX2 on Zen 3, 2026-11).
+ONE_VECTOR = 0.62
 # "direct" runs along channels-first rows up to so many channels (a guess), if they fill so much of their vectors (55
 # pixels, 0.86 of them: 96 GF/s along the rows, 104 across; AVX-512 on Zen 4, 2026-11).
 FEW_CHANNELS, FULL_ROWS = 16, 0.87
@@ -95,10 +96,10 @@ def _product_seconds(shape, itemsize, least_filters=1):
 
 def _ragged(shape, itemsize):
     """Vectors run along filters, two to a tile: what they compute over what is wanted."""
-    MR, NR, lanes = tile_sizes(itemsize)
+    _, NR, lanes = tile_sizes(itemsize)
     filters = max(1, shape.K // shape.groups)
     strips, rest = divmod(math.ceil(filters / lanes), NR // lanes)
-    return (strips + (max(0.5, FMA_CYCLES / MR) if rest else 0)) * NR / filters
+    return (strips + (ONE_VECTOR if rest else 0)) * NR / filters
 
 
 def _transposing(shape, itemsize):

@@ -1,6 +1,8 @@
 # How the nests cut ranges into blocks, and the order in which they take the axes of an image.
 from libc.stdint cimport intptr_t
 
+from fastconv._loops.kernels cimport fc_kernels
+
 
 cdef inline Py_ssize_t least(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
     return x if x < y else y
@@ -25,6 +27,13 @@ cdef inline Py_ssize_t span_start(Py_ssize_t total, Py_ssize_t parts, Py_ssize_t
                                   Py_ssize_t index) noexcept nogil:
     cdef Py_ssize_t at = (ceil_div(total, unit) * index // parts) * unit
     return at if at < total else total
+
+
+# Of n columns, those before a single vector that is left over. Its tiles may be taller, and then it has a turn of its
+# own.
+cdef inline Py_ssize_t before_last_vector(const fc_kernels *kernels, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t rest = n % kernels.NR
+    return n - rest if rest <= kernels.lanes and kernels.rows[0] > kernels.MR else n
 
 
 # Of the tiles that multiply with a strip of B, how many share the fetching of the next one, each so many times less of

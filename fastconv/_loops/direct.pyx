@@ -27,7 +27,7 @@ FLOP at 14 x 32 floats; the copy into scratch moves each pixel once for 2*R*S*K 
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, span_start, take_strides
+from fastconv._loops.cut cimport balanced, before_last_vector, ceil_div, fetchers, least, span_start, take_strides
 from fastconv._loops.kernels cimport (
     FC_PRODUCT,
     FC_TAPS_IN_A,
@@ -280,10 +280,10 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, part + 1) - j0
     cdef Py_ssize_t channel = group * p.g.K + j0, y_row, c_row
     cdef Py_ssize_t lines = 1 if p.flat else rows, width = rows * p.g.Q if p.flat else p.g.Q    # of pixels, for tiles
-    cdef Py_ssize_t tiles = ceil_div(width, kernels.MR), height = width // tiles, higher = width % tiles
     cdef Py_ssize_t cb, channels, jr, cols, line, q, i, m, kind, taps, depth, strip_bytes, tap, done
-    cdef Py_ssize_t sharing = fetchers(lines * tiles), share, outer, step = n if p.by_pixels else NR
-    cdef Py_ssize_t a_row = p.g.stride_w * p.pitch, ahead_row = NR * size // sharing
+    cdef Py_ssize_t a_row = p.g.stride_w * p.pitch, ahead_row
+    cdef Py_ssize_t whole = before_last_vector(kernels, n), outer, step = NR if not p.by_pixels else whole or n
+    cdef Py_ssize_t tiles, height, higher, sharing, share
     cdef intptr_t *offsets = <intptr_t *>scratch
     cdef char *own = scratch + R * S * sizeof(intptr_t) + LINE
     cdef const char *x
@@ -319,11 +319,14 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
     for cb from 0 <= cb < p.g.C by p.channels:
         channels = least(p.channels, p.g.C - cb)
         strip_bytes = R * S * channels * NR * size
-        share = strip_bytes // sharing
         store = fc_store_of(1, 0 if cb == 0 else 1, p.relu and cb + channels == p.g.C)
         strip = (at.weights + group * group_bytes(p) + cb * R * S * ceil_div(p.g.K, NR) * NR * size
                  + j0 // NR * strip_bytes)
         for outer from 0 <= outer < n by step:
+            tiles = ceil_div(width, kernels.rows[outer < whole])
+            height, higher = width // tiles, width % tiles
+            sharing = fetchers(lines * tiles)
+            share, ahead_row = strip_bytes // sharing, NR * size // sharing
             done = 0
             for line in range(lines):
                 a = x + line * p.g.stride_h * p.row_pitch + cb * size

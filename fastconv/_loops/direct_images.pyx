@@ -9,12 +9,12 @@ filter that lie inside the image, each one run of the columns that do: padding i
 runs of a pixel need weights that are runs as well, so these are packed once for each distinct range of columns: 3 + 4
 + 5 + 4 + 3 columns of a filter of 5 for 5 pixels and more.
 
-    chunk: up to MR images (or the user's mc), and a band of output rows where images are few; cut by shape alone
+    chunk: the images of a tile (or the user's mc), and a band of output rows where images are few; cut by shape alone
       images -> scratch       channels-last, a line apart, so that they do not share the sets of L1, where they stay
       for p in the band
         for q in Q
           for jr in K by NR   a strip of the weights [r][s][c][NR] of the range of q; all of them stay in L2
-            for n by MR       the tile
+            for n by MR       the tile, of one vector twice as tall
 
 Tiles of pixels and of images, 32 images, 5x5: 6 -> 16 filters at 4 x 4 pixels 70 and 151 GF/s of the definition, 1 ->
 6 at 8 x 8 12 and 21 (AVX2 on Zen 3, 2026-11). All images for a strip, instead of all weights for a few images, were
@@ -91,7 +91,8 @@ cdef void set_up(Images *p, bytes geometry, Py_ssize_t itemsize, blocking):
     p.pixel = p.g.C * itemsize
     p.row = p.g.W * p.pixel
     p.image = p.g.H * p.row + LINE
-    p.images = balanced(p.g.N, p.kernels.MR if blocking is None else blocking.mc)
+    p.images = balanced(p.g.N, p.kernels.rows[(p.g.K - 1) % p.kernels.NR >= p.kernels.lanes] if blocking is None
+                        else blocking.mc)
     p.parts = ceil_div(p.g.N, p.images)
     p.bands = least(p.g.P, ceil_div(LEAST_CHUNKS, p.parts))
 
@@ -176,8 +177,7 @@ cdef void images_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, part = index // p.bands, band = index % p.bands
     cdef Py_ssize_t first = span_start(p.g.N, p.parts, 1, part)
     cdef Py_ssize_t images = span_start(p.g.N, p.parts, 1, part + 1) - first
-    cdef Py_ssize_t tiles = ceil_div(images, kernels.MR), c_row = p.g.P * p.g.Q * p.g.K * size
-    cdef Py_ssize_t row, q, jr, cols, i, m, n, r, depth
+    cdef Py_ssize_t c_row = p.g.P * p.g.Q * p.g.K * size, row, q, jr, cols, tiles, i, m, n, r, depth
     cdef intptr_t *offsets = <intptr_t *>scratch
     cdef const Range *columns
     cdef Range rows
@@ -199,6 +199,7 @@ cdef void images_chunk(const void *problem, const Operands *at, Py_ssize_t index
             y = at.y + first * c_row + (row * p.g.Q + q) * p.g.K * size
             for jr from 0 <= jr < p.g.K by NR:
                 cols = least(NR, p.g.K - jr)
+                tiles = ceil_div(images, kernels.rows[cols > kernels.lanes])
                 weights = (at.weights + columns.weights + jr // NR * strip_bytes(p, columns)
                            + rows.first * depth * NR * size)
                 if at.bias != NULL:

@@ -12,11 +12,12 @@ tile's own loop runs over the channels or down the rows of the filter, whichever
       rows of x -> planes in scratch
       for k in the part by MR    the tile's filters stay in L1
         for p in the block       planes of y are written from one end to the other
-          for q by NR            the tile"""
+          for q by NR            the tile
+      the same for a single vector of pixels that rows leave over: its tiles have twice as many filters"""
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
+from fastconv._loops.cut cimport balanced, before_last_vector, ceil_div, least, span_start, take_strides
 from fastconv._loops.kernels cimport FC_TAPS_IN_B, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.team cimport Operands, compile, run
 
@@ -140,8 +141,8 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
     cdef Py_ssize_t image = index // p.k_parts // p.row_parts // p.g.groups
     cdef Py_ssize_t p0 = row_part * p.rows, rows = least(p.rows, p.g.P - p0)
     cdef Py_ssize_t k0 = span_start(p.g.K, p.k_parts, 1, part), filters = span_start(p.g.K, p.k_parts, 1, part + 1) - k0
-    cdef Py_ssize_t tiles = ceil_div(filters, kernels.MR), plane = p.g.P * p.g.Q * size
-    cdef Py_ssize_t tap, tile, k, m, row, q, cols, column
+    cdef Py_ssize_t plane = p.g.P * p.g.Q * size, tap, tiles, tile, k, m, row, q0, q, cols, column
+    cdef Py_ssize_t whole = before_last_vector(kernels, p.g.Q), step = whole or p.g.Q
     cdef intptr_t *offsets = <intptr_t *>scratch
     cdef char *planes = scratch + p.taps * sizeof(intptr_t) + LINE
     cdef const char *a
@@ -153,21 +154,23 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
                         + column // p.g.stride_w * size)
     copy_planes(p, at.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1],
                 p0 * p.g.stride_h - p.g.pad_top, at.x + p.x_bytes, planes)
-    for tile in range(tiles):
-        k = group * p.g.K + k0 + span_start(filters, tiles, 1, tile)
-        m = group * p.g.K + k0 + span_start(filters, tiles, 1, tile + 1) - k
-        a = at.weights + k * p.filter_bytes
-        y = at.y + (image * p.g.groups * p.g.K + k) * plane + p0 * p.g.Q * size
-        if at.bias != NULL:
-            store.row_bias = at.bias + k * size
-        for row in range(rows):
-            for q from 0 <= q < p.g.Q by kernels.NR:
-                cols = least(kernels.NR, p.g.Q - q)
-                kernels.tile[FC_TAPS_IN_B][ceil_div(cols, kernels.lanes) - 1][m - 1](
-                    p.taps, offsets, p.depth, a, p.filter_bytes, size,
-                    planes + row * p.g.stride_h * p.row + q * size, row_step if p.down else p.channel,
-                    a, 0, y + (row * p.g.Q + q) * size, plane, cols, &store)
-    # end: for tile, for row, for q
+    for q0 from 0 <= q0 < p.g.Q by step:
+        tiles = ceil_div(filters, kernels.rows[q0 < whole])
+        for tile in range(tiles):
+            k = group * p.g.K + k0 + span_start(filters, tiles, 1, tile)
+            m = group * p.g.K + k0 + span_start(filters, tiles, 1, tile + 1) - k
+            a = at.weights + k * p.filter_bytes
+            y = at.y + (image * p.g.groups * p.g.K + k) * plane + p0 * p.g.Q * size
+            if at.bias != NULL:
+                store.row_bias = at.bias + k * size
+            for row in range(rows):
+                for q from q0 <= q < least(p.g.Q, q0 + step) by kernels.NR:
+                    cols = least(kernels.NR, p.g.Q - q)
+                    kernels.tile[FC_TAPS_IN_B][ceil_div(cols, kernels.lanes) - 1][m - 1](
+                        p.taps, offsets, p.depth, a, p.filter_bytes, size,
+                        planes + row * p.g.stride_h * p.row + q * size, row_step if p.down else p.channel,
+                        a, 0, y + (row * p.g.Q + q) * size, plane, cols, &store)
+    # end: for q0, for tile, for row, for q
 
 
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):

@@ -81,16 +81,18 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
                        char *c, Py_ssize_t c_row, const fc_store *store) noexcept nogil:
     """c = act(alpha * a @ b + beta * c + bias) for one block: the loops over jr and ir. The rows are
     balanced: 49 are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7."""
-    cdef Py_ssize_t jr, ir, rows, cols, i, tiles = ceil_div(m, kernels.MR), size = kernels.itemsize
-    cdef Py_ssize_t height = m // max(1, tiles), higher = m % max(1, tiles)
-    # Rows of B in place are not one run, of which each tile could fetch a part.
-    cdef Py_ssize_t sharing = fetchers(tiles) if b_row == kernels.NR * size else 1
-    cdef Py_ssize_t ahead_row = b_row // sharing, share = k * ahead_row
+    cdef Py_ssize_t jr, ir, rows, cols, i, tiles, height, higher, sharing, ahead_row, size = kernels.itemsize
     cdef intptr_t no_tap = 0
     cdef const char *strip
     cdef fc_store s = store[0]
     for jr from 0 <= jr < n by kernels.NR:
         cols = least(kernels.NR, n - jr)
+        if jr == 0 or cols <= kernels.lanes:
+            tiles = ceil_div(m, kernels.rows[cols > kernels.lanes])
+            height, higher = m // max(1, tiles), m % max(1, tiles)
+            # Rows of B in place are not one run, of which each tile could fetch a part.
+            sharing = fetchers(tiles) if b_row == kernels.NR * size else 1
+            ahead_row = b_row // sharing
         strip = b + jr // kernels.NR * b_strip
         if store.col_bias != NULL:
             s.col_bias = <const char *>store.col_bias + jr * size
@@ -101,7 +103,7 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
                 s.row_bias = <const char *>store.row_bias + ir * size
             kernels.tile[FC_PRODUCT][1 if cols > kernels.lanes else 0][rows - 1](
                 1, &no_tap, k, a + ir * a_row, a_row, a_col, strip, b_row,
-                strip + b_strip + (i & sharing - 1) * share, ahead_row,
+                strip + b_strip + (i & sharing - 1) * k * ahead_row, ahead_row,
                 c + ir * c_row + jr * size, c_row, cols, &s)
             ir += rows
     # end: for jr, for ir

@@ -60,6 +60,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fc_kernels:
         const char *isa
         intptr_t itemsize, lanes, MR, NV, NR
+        intptr_t rows[2]
         fc_tile *tile[3][2][14]
         void (*pack)(intptr_t rows, intptr_t cols, const void *src, intptr_t src_row,
                      intptr_t src_col, void *dst, intptr_t dst_row, intptr_t width,

@@ -226,13 +226,14 @@ cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const
     taps[0], taps[1] = 0, p.v_plane
     for f in range(p.transform.frequencies):
         taking_part(&p.of_image, order, f // p.transform.tile_w, f % p.transform.tile_w, &start, &end)
-        blocks = ceil_div(end - start, kernels.MR)
-        sharing = fetchers(parts * blocks)
-        share = strip_bytes // sharing
-        each, longer = (end - start) // max(1, blocks), (end - start) % max(1, blocks)
         for jr from 0 <= jr < filters by NR:
             # Whole vectors, which take the short way out of a tile: M has room for them, and U has zeros.
             cols = round_up(least(NR, filters - jr), kernels.lanes)
+            if jr == 0 or cols < NR:
+                blocks = ceil_div(end - start, kernels.rows[cols // kernels.lanes - 1])
+                sharing = fetchers(parts * blocks)
+                share = strip_bytes // sharing
+                each, longer = (end - start) // max(1, blocks), (end - start) % max(1, blocks)
             for part in range(parts):
                 a = v + (f * (2 * parts - 1) + part) * p.v_plane
                 ir = start

@@ -191,7 +191,7 @@ cdef void panel_chunk(const void *problem, const Operands *at, Py_ssize_t index,
                 for strip in range(p.strips):
                     c = strip * p.width
                     end = run if strip == p.strips - 1 else c + p.width
-                    tiles = ceil_div(end - c, kernels.MR)
+                    tiles = ceil_div(end - c, kernels.rows[cols > kernels.lanes])
                     for i in range(tiles):
                         m = (end - c) // (tiles - i)
                         kernels.tile[FC_TAPS_IN_A][ceil_div(cols, kernels.lanes) - 1][m - 1](

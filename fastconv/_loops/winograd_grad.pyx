@@ -172,7 +172,7 @@ cdef void multiply(const WinogradGrad *p, const char *shared, Py_ssize_t part, P
     """A panel of M plus the products of so many tiles of the round; `again`: there is a sum already."""
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, f, jr, cols, c, m, i, row = p.filters * size
-    cdef Py_ssize_t blocks = ceil_div(channels, kernels.MR), sharing = fetchers(blocks)
+    cdef Py_ssize_t blocks, sharing
     cdef intptr_t no_tap = 0
     cdef const char *v
     cdef const char *strip
@@ -181,6 +181,8 @@ cdef void multiply(const WinogradGrad *p, const char *shared, Py_ssize_t part, P
         v = shared + f * p.v_plane + part * p.v_strip + first * p.v_row
         for jr from 0 <= jr < n by NR:
             cols = least(NR, n - jr)
+            blocks = ceil_div(channels, kernels.rows[cols > kernels.lanes])
+            sharing = fetchers(blocks)
             strip = shared + p.g_at + f * p.g_plane + (k0 + jr) // NR * p.g_strip + first * NR * size
             c = 0
             for i in range(blocks):

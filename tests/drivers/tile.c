@@ -74,8 +74,8 @@ void drive_tile(void) {
         idx k, taps;
     } sums[] = {{0, 1}, {1, 1}, {5, 1}, {3, 3}};
     const idx lanes = kernels->lanes;
-    for (idx m = 1; m <= kernels->MR; m++)
-        for (idx v = 1; v <= kernels->NV; v++) {
+    for (idx v = 1; v <= kernels->NV; v++)
+        for (idx m = 1; m <= kernels->rows[v - 1]; m++) {
             EACH (n, v * lanes - 1, v * lanes)
                 if (n > 0) try_special_values(m, v, n, 0), try_special_values(m, v, n, 1);
             EACH (n, (v - 1) * lanes + 1, v * lanes - 1, v * lanes)
