@@ -13,7 +13,7 @@ from fastconv._loops import direct_images as _direct_images
 from fastconv._loops import direct_rows as _direct_rows
 from fastconv._loops import im2col as _im2col
 from fastconv._loops.fft_depthwise import FFT_DEPTHWISE
-from fastconv._loops.kernels import active_isa, tile_sizes
+from fastconv._loops.kernels import active_isa, tallest_tile, tile_sizes
 from fastconv._loops.transformed import FFT
 
 # The nominal core: GFLOP/s of float32 FMAs per ISA, and what moving data takes off, in GB/s: lowering for im2col, of
@@ -110,8 +110,8 @@ def _transposing(shape, itemsize):
 
 def _tile_seconds(shape, itemsize, rows):
     """The product by tiles of which each has its share of so many rows."""
-    MR = tile_sizes(itemsize)[0]
-    short = max(1.0, FULL_TILE * MR / (rows / math.ceil(rows / MR)))
+    most = tallest_tile(itemsize, shape.K // shape.groups)
+    short = max(1.0, FULL_TILE * most / (rows / math.ceil(rows / most)))
     return _product_seconds(shape, itemsize) * _ragged(shape, itemsize) * short
 
 

@@ -82,6 +82,7 @@ CASES = [
     Case("no-images", (0, 3, 5, 5), (4, 3, 3, 3)),
     Case("no-filters", (2, 3, 5, 5), (0, 3, 3, 3)),
     Case("no-rows-padded", (1, 2, 0, 3), (4, 2, 3, 3), {"padding": 2}),
+    Case("no-columns-padded", (1, 64, 3, 0), (4, 32, 1, 1), {"groups": 2, "padding": 1}),
     Case("one-row", (1, 3, 1, 20), (5, 3, 1, 3), {"padding": (0, 1)}),
     Case("one-column", (1, 3, 20, 1), (5, 3, 3, 1), {"padding": (1, 0)}),
     Case("tall", (1, 2, 200, 2), (3, 2, 3, 2)),

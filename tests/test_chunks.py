@@ -51,6 +51,7 @@ CONVOLUTIONS = [
     Case("rows", (1, 3, 40, 63), (30, 3, 3, 3), {"padding": 1, "stride": (2, 1)}),
     Case("1x1-one-filter", (1, 19, 50, 60), (1, 19, 1, 1)),
     Case("1x1-few-filters", (1, 19, 50, 60), (3, 19, 1, 1)),
+    Case("few-filters", (2, 70, 9, 14), (4, 35, 3, 3), {"groups": 2, "padding": 1}),
     Case("1x1-transposed", (1, 24, 7, 7), (128, 24, 1, 1)),
     Case("small-images", (17, 5, 5, 4), (40, 5, 3, 3), {"padding": 1}),
     Case("few-small-images", (6, 5, 5, 4), (40, 5, 3, 3), {"padding": 2}),

@@ -110,7 +110,8 @@ def test_tiles_of_several_images_in_rounds(algorithm, layout, dtype, isa):
 
 
 SOME = [i for i, case in enumerate(CASES) if case.name in
-        {"1x1", "1x1-one-filter", "1x1-few-filters", "1x1-transposed-parts", "small-images", "3x3-padded",
+        {"1x1", "1x1-one-filter", "1x1-few-filters", "few-filters-wide", "few-filters-groups",
+         "1x1-transposed-parts", "small-images", "3x3-padded",
          "3x3-strided", "dilated", "groups", "depthwise", "depthwise-strided", "depthwise-5x5", "depthwise-5x5-plain",
          "depthwise-5x5-strided", "9-pixels", "9-pixels-many-filters", "k-beyond-a-block", "no-channels"}]  # fmt: skip
 by_some = pytest.mark.parametrize("index", SOME, ids=[CASES[i].name for i in SOME])

@@ -55,7 +55,7 @@ def test_every_length_of_the_sum(blocking, dtype, isa):
 
 @by_dtype
 def test_dot_at_every_count_of_rows_and_columns(dtype, isa):
-    """Few rows times a transposed matrix: 4 x 4 sums at once, and every rest."""
+    """Few rows times a transposed matrix: up to 12 sums at once, and every rest."""
     a, b = whole((9, 37), 1), whole((13, 37), 2)
     for m, n in itertools.product(range(1, 10), range(1, 14)):
         c = whole((m, n), 3)

@@ -53,7 +53,7 @@ static __attribute__((noinline)) void store_tile(intptr_t m, intptr_t n, const v
         }
 }
 
-/* One vector leaves registers for twice the rows; with fewer, an FMA waits for the last one's sum (64 -> 8 channels,
+/* One vector leaves registers for more rows; with six, an FMA waits for the last one's sum (64 -> 8 channels,
  * 3x3, by tiles of 6 rows 64 GF/s, of 12 74; AVX2 on Zen 3, 2026-11). */
 #if FC_MR == 6
 #define FC_TALL 12

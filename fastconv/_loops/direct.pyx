@@ -3,9 +3,9 @@ fastconv/algorithms.py.
 
     y[n, p, q, k] = act(bias[k] + sum_{r, s, c} x[n, c, p*stride_h - pad_top + r*dilation_h, ...] * w[k, c, r, s])
 
-A tile is up to MR neighbouring pixels q of y, those of one row as a rule, by NR filters k; a filter tap is an offset
-into the same rows of x, so the sum over taps and channels runs in registers and y is written once (once per block of
-channels).
+A tile is up to MR neighbouring pixels q of y, those of one row as a rule, by NR filters k, or more of them by one
+vector; a filter tap is an offset into the same rows of x, so the sum over taps and channels runs in registers and y is
+written once (once per block of channels).
 
     chunk: (image, group, block of output rows, part of K), cut by shape alone
       rows of x -> scratch    channels-last, padded with zeros, pixels `pitch` bytes apart; skipped where x
@@ -16,7 +16,8 @@ channels).
           for p in the block
             for q by MR       the tile
 
-Where all weights stay in L2 the loop over strips is the innermost, so that y is written from one end to the other. 1x1
+Where all weights stay in L2 the loop over strips is the innermost, so that y is written from one end to the other (a
+single vector of filters that is left over comes after the others: its tiles are taller). 1x1
 filters that read x in place, with rows that follow one another, run through all pixels of the block: then tiles are
 equally high, and y is written at one stride, which is what fetches it ahead (128 -> 512 at 28 pixels, 8 images in
 memory: 62 and 87 GF/s). Where both hold, each tile fetches pixels of the next instead of weights (144 -> 24 channels at

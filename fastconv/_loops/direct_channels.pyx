@@ -16,6 +16,7 @@ from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport ceil_div, least, span_start, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
+from fastconv._loops.rows cimport input_rows, row_width
 from fastconv._loops.team cimport Operands, compile
 
 cnp.import_array()
@@ -31,28 +32,29 @@ cdef struct Channels:
     fc_geometry g
     Py_ssize_t row_parts
     bint in_place, joined                     # the columns of a filter row are one run
-    Py_ssize_t rows_in                        # of x, at most, that a chunk reads
+    Py_ssize_t rows_in, columns               # of x, at most, that a chunk reads
     intptr_t x_strides[4]                     # of (n, c, h, w)
     bint relu
 
 
 cdef void set_up(Channels *p, bytes geometry, Py_ssize_t itemsize, blocking):
     """Everything that shape, dtype, ISA and block sizes decide."""
-    cdef Py_ssize_t rows, row_bytes
+    cdef Py_ssize_t rows, most
     p.kernels = kernels_for(itemsize)
     p.g = (<const fc_geometry *><const char *>geometry)[0]
-    row_bytes = p.g.W * p.g.C * itemsize * p.g.stride_h
-    rows = least(ceil_div(p.g.P * p.g.N * p.g.groups, LEAST_CHUNKS), max(1, ROWS_BYTES // row_bytes))
+    p.columns = max(0, least(p.g.W, row_width(&p.g) - p.g.pad_left))
+    most = ROWS_BYTES // max(1, p.columns * p.g.C * itemsize) // p.g.stride_h
+    rows = least(ceil_div(p.g.P * p.g.N * p.g.groups, LEAST_CHUNKS), max(1, most))
     if blocking is not None:
         rows = least(rows, blocking.mc // p.g.Q)
     p.row_parts = ceil_div(p.g.P, max(1, rows))
     rows = ceil_div(p.g.P, p.row_parts)
-    p.rows_in = least(p.g.H, (rows - 1) * p.g.stride_h + (p.g.R - 1) * p.g.dilation_h + 1)
+    p.rows_in = least(p.g.H, input_rows(&p.g, rows))
 
 
 cdef Py_ssize_t scratch_bytes(const Channels *p) noexcept nogil:
     cdef Py_ssize_t lists = 2 * p.g.R * p.g.S * sizeof(intptr_t)
-    return lists + (0 if p.in_place else p.rows_in * p.g.W * p.g.C * p.kernels.itemsize)
+    return lists + (0 if p.in_place else p.rows_in * p.columns * p.g.C * p.kernels.itemsize)
 
 
 def takes(bytes geometry):
@@ -121,9 +123,9 @@ cdef void channels_chunk(const void *problem, const Operands *at, Py_ssize_t ind
     if not p.in_place:
         last = least(p.g.H - 1, (p1 - 1) * p.g.stride_h - p.g.pad_top + (p.g.R - 1) * p.g.dilation_h)
         for h in range(last + 1 - first):
-            kernels.pack(p.g.W, p.g.C, x + h * x_row, x_pixel, p.x_strides[1], copied + h * p.g.W * channels, channels,
-                         p.g.C, 0)
-        x, x_row, x_pixel = copied, p.g.W * channels, channels
+            kernels.pack(p.columns, p.g.C, x + h * x_row, x_pixel, p.x_strides[1], copied + h * p.columns * channels,
+                         channels, p.g.C, 0)
+        x, x_row, x_pixel = copied, p.columns * channels, channels
     # Pixels of [low, high) have every column of the filter inside the image.
     low = least(p.g.Q, ceil_div(p.g.pad_left, p.g.stride_w))
     high = p.g.W - 1 + p.g.pad_left - (p.g.S - 1) * p.g.dilation_w

@@ -14,7 +14,7 @@ runs of a pixel need weights that are runs as well, so these are packed once for
       for p in the band
         for q in Q
           for jr in K by NR   a strip of the weights [r][s][c][NR] of the range of q; all of them stay in L2
-            for n by MR       the tile, of one vector twice as tall
+            for n by MR       the tile, or a taller one of one vector
 
 Tiles of pixels and of images, 32 images, 5x5: 6 -> 16 filters at 4 x 4 pixels 70 and 151 GF/s of the definition, 1 ->
 6 at 8 x 8 12 and 21 (AVX2 on Zen 3, 2026-11). All images for a strip, instead of all weights for a few images, were
@@ -75,7 +75,7 @@ cdef Py_ssize_t strip_bytes(const Images *p, const Range *columns) noexcept nogi
 
 cdef void set_up(Images *p, bytes geometry, Py_ssize_t itemsize, blocking):
     """Everything that shape, dtype, ISA and block sizes decide."""
-    cdef Py_ssize_t q
+    cdef Py_ssize_t q, rows
     cdef Range *columns
     p.kernels = kernels_for(itemsize)
     p.g = (<const fc_geometry *><const char *>geometry)[0]
@@ -91,8 +91,10 @@ cdef void set_up(Images *p, bytes geometry, Py_ssize_t itemsize, blocking):
     p.pixel = p.g.C * itemsize
     p.row = p.g.W * p.pixel
     p.image = p.g.H * p.row + LINE
-    p.images = balanced(p.g.N, p.kernels.rows[(p.g.K - 1) % p.kernels.NR >= p.kernels.lanes] if blocking is None
-                        else blocking.mc)
+    rows = p.kernels.rows[(p.g.K - 1) % p.kernels.NR >= p.kernels.lanes]
+    if rows * p.image > IMAGES_BYTES:
+        rows = p.kernels.MR
+    p.images = balanced(p.g.N, rows if blocking is None else blocking.mc)
     p.parts = ceil_div(p.g.N, p.images)
     p.bands = least(p.g.P, ceil_div(LEAST_CHUNKS, p.parts))
 

@@ -13,7 +13,7 @@ tile's own loop runs over the channels or down the rows of the filter, whichever
       for k in the part by MR    the tile's filters stay in L1
         for p in the block       planes of y are written from one end to the other
           for q by NR            the tile
-      the same for a single vector of pixels that rows leave over: its tiles have twice as many filters"""
+      the same for a single vector of pixels that rows leave over: its tiles may have more filters"""
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 

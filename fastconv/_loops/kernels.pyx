@@ -41,6 +41,12 @@ def tile_sizes(Py_ssize_t itemsize):
     return kernels.MR, kernels.NR, kernels.lanes
 
 
+def tallest_tile(Py_ssize_t itemsize, Py_ssize_t columns):
+    """Rows of the tallest tile of so many columns."""
+    cdef const fc_kernels *kernels = kernels_for(itemsize)
+    return kernels.rows[columns > kernels.lanes]
+
+
 def select_isa(str name):
     """Uses the named ISA from now on; ValueError, naming the available ones, if it cannot run here.
 
