@@ -40,9 +40,10 @@ FEW_CHANNELS, FULL_ROWS = 16, 0.87
 # Zen 3, 2026-11), and filters at once, which share each vector of pixels.
 LANES_NS, DOTS = 3.0, 4
 # Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products.
-# Transformed weights, of "fft" too, come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden. Preparing them,
-# per float made: 512 x 512 on Emerald Rapids, in working memory; 0.5 to 0.8 on Zen 3.
-WINOGRAD_NS, WINOGRAD_PREPARED_NS = 0.1, 0.7
+# Transformed weights, of "fft" too, come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden. Preparing them, per
+# float read and per float made: 14 to 17 ns for each channel of each filter by F(2x2), 12 to 25 by F(4x4), of 192 to
+# 512 channels.
+WINOGRAD_NS, WINOGRAD_READ_NS, WINOGRAD_MADE_NS = 0.1, 1.1, 0.33
 L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 40.0, 16 << 20
 # Weight gradients: the product's share of the nominal speed, and what each float of Winograd's transforms takes, with
 # the copies around them. Fitted to 12 layers, 224 to 7 pixels, Zen 3, 2026-11.
@@ -209,7 +210,8 @@ def winograd_cost(m, shape, itemsize):
 
 def winograd_prepare_cost(m, shape, itemsize):
     """Transforming the weights."""
-    return _winograd_counts(m, shape)[2] * itemsize / 4 * WINOGRAD_PREPARED_NS * 1e-9
+    made = _winograd_counts(m, shape)[2]
+    return (math.prod(shape.weight_shape) * WINOGRAD_READ_NS + made * WINOGRAD_MADE_NS) * itemsize / 4 * 1e-9
 
 
 def weight_grad_cost(shape, itemsize):
