@@ -41,7 +41,8 @@ FEW_CHANNELS, FULL_ROWS = 16, 0.87
 LANES_NS, DOTS = 3.0, 4
 # Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products.
 # Transformed weights, of "fft" too, come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden. Preparing
-# them, per float read and made: 14 to 17 ns for each channel of each filter by F(2x2), 12 to 25 by F(4x4), of 192 to 512 channels.
+# them, per float read and made: 14 to 17 ns for each channel of each filter by F(2x2), 12 to 25 by F(4x4), of 192 to
+# 512 channels.
 WINOGRAD_NS, WINOGRAD_READ_NS, WINOGRAD_MADE_NS = 0.1, 1.1, 0.33
 L3_GBYTES, MEMORY_GBYTES, NOMINAL_L3 = 80.0, 40.0, 16 << 20
 # Weight gradients: the product's share of the nominal speed, and what each float of Winograd's transforms takes, with
