@@ -13,6 +13,7 @@ from support import DTYPES, LAYOUTS, MEMORY, dtype_name, laid_out, poison, reals
 
 import fastconv as fc
 from fastconv import reference
+from fastconv._loops import kernels
 from fastconv.algorithms import ALGORITHMS, BY_NAME
 
 by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=dtype_name)
@@ -87,6 +88,18 @@ def test_tiles_and_vectors_that_end_early(algorithm, layout, dtype, isa):
                                 layout=layout, algorithm=algorithm)  # fmt: skip
                 expected = to_layout(reference.conv2d(x, weight), layout)
                 assert_right(got, expected, algorithm, scale_of(x, weight, case))
+
+
+@by_dtype
+def test_direct_tiles_of_every_height(dtype, isa):
+    """1 to 15 pixels of a row by strips of filters and a single vector; 1 to 15 filters by rows of such a length."""
+    wide = 7 * kernels.tile_sizes(np.dtype(dtype).itemsize)[2]
+    for n in range(1, 16):
+        for layout, W, K in (("NHWC", n + 2, wide), ("NCHW", wide + 2, n)):
+            x, weight = whole((1, 3, 4, W), 1), whole((K, 3, 3, 3), 2)
+            got = fc.conv2d(to_layout(x, layout).astype(dtype), to_layout(weight, layout).astype(dtype), layout=layout,
+                            algorithm="direct")  # fmt: skip
+            np.testing.assert_array_equal(got, to_layout(reference.conv2d(x, weight), layout))
 
 
 ROUNDS = Case("", (3, 140, 21, 26), (140, 140, 3, 3), {"padding": 1})
