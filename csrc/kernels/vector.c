@@ -14,9 +14,9 @@
 
 INLINE void dot_step(const int m, const int n, intptr_t lanes, const char *a, intptr_t a_row,
                      const char *b, intptr_t b_row, vec acc[DOT_SUMS][DOT_N]) {
-    vec few
-        [DOT_N]; /* b's in registers, and a's one at a time; or the other way round, if they are fewer and
-                       16 registers would not do: GCC loads again what only two FMAs want. */
+    /* b's are in registers, and a's come one at a time; or the other way round, if they are fewer and 16 registers
+     * would not do: GCC loads again what only two FMAs want. */
+    vec few[DOT_N];
     if (n > m && m * n + n >= 16) {
 #pragma GCC unroll 4
         for (int i = 0; i < m; i++) few[i] = load_upto(a + i * a_row, lanes);
