@@ -52,16 +52,23 @@ cdef inline void copy_window(const fc_kernels *kernels, const intptr_t *strides,
                              Py_ssize_t height, Py_ssize_t width, char *to) noexcept nogil:              # OUT
     cdef Py_ssize_t size = kernels.itemsize, pixel = channels * size, row
     cdef Py_ssize_t left = min(max(-w, 0), width), inside = max(0, min(W - w, width) - left)
+    # Rows that follow one another, here and there, are one long row.
+    cdef Py_ssize_t together = height if inside == W == width and strides[2] == W * strides[3] else 1, rows, pixels
     cdef const char *src
-    for row in range(h, h + height):
+    row = h
+    while row < h + height:
+        rows = 1
         if row < 0 or row >= H or inside == 0:
             kernels.scale(width * channels, 0, to)
         else:
+            rows = least(together, min(h + height, H) - row)
             src = image + row * strides[2] + (w + left) * strides[3]
             kernels.scale(left * channels, 0, to)
+            pixels = rows * inside
             if strides[1] == size and strides[3] == pixel:
-                kernels.pack(1, inside * channels, src, 0, size, to + left * pixel, 0, inside * channels, 0)
+                kernels.pack(1, pixels * channels, src, 0, size, to + left * pixel, 0, pixels * channels, 0)
             else:
-                kernels.pack(inside, channels, src, strides[3], strides[1], to + left * pixel, pixel, channels, 0)
+                kernels.pack(pixels, channels, src, strides[3], strides[1], to + left * pixel, pixel, channels, 0)
             kernels.scale((width - left - inside) * channels, 0, to + (left + inside) * pixel)
-        to += width * pixel
+        row += rows
+        to += rows * width * pixel

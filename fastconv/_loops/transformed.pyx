@@ -253,7 +253,7 @@ cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const
 cdef void leave(const Tiled *p, const Operands *at, const Order *order, Py_ssize_t group, Py_ssize_t first,
                 Py_ssize_t tiles, Py_ssize_t k0, Py_ssize_t filters, const char *m, char *scratch) noexcept nogil:
     """y of `tiles` tiles from `first` on, for one block of K; `m` is the group's."""
-    cdef Py_ssize_t size = p.kernels.itemsize, i = 0, j, k, row, rows, cols, p0, q0, y_row
+    cdef Py_ssize_t size = p.kernels.itemsize, i = 0, j, k, row, rows, cols, p0, q0, y_row, wide, together
     cdef Py_ssize_t channel = group * p.g.K + k0, channels = p.g.groups * p.g.K, pixel = channels * size
     cdef const char *bias = NULL if at.bias == NULL else at.bias + channel * size
     cdef char *left = scratch + p.transform.scratch_bytes
@@ -262,25 +262,25 @@ cdef void leave(const Tiled *p, const Operands *at, const Order *order, Py_ssize
     while i < tiles:
         run_ = run_from(&p.of_image, order, first + i, least(p.run_tiles, tiles - i))
         p0, q0 = run_.first.row * p.rows, run_.first.column * p.cols
-        rows = least(p.rows, p.g.P - p0)
+        rows, wide = least(p.rows, p.g.P - p0), least(run_.tiles * p.cols, p.g.Q - q0)
         if p.channels_last_y:
             y_row = p.g.Q * pixel
             y = at.y + ((run_.first.image * p.g.P + p0) * p.g.Q + q0) * pixel + channel * size
         else:
-            pixel, y_row = p.m_row, run_.tiles * p.cols * p.m_row
+            pixel, y_row = p.m_row, wide * p.m_row
             y = left
         for j in range(run_.tiles):
             cols = least(p.cols, p.g.Q - q0 - j * p.cols)
             p.transform.output(m + place_in(&run_, j) * p.m_row, p.m_plane, filters, bias, p.relu, rows, cols,
                                y + j * p.cols * pixel, y_row, pixel, scratch)
         if not p.channels_last_y:
-            # A few planes of y at a time, which may all fall into the same sets of L1.
-            cols = min(run_.tiles * p.cols, p.g.Q - q0)
+            # A few planes of y at a time, which may all fall into the same sets of L1; whole rows are one long row.
+            together = rows if wide == p.g.Q else 1
             for k from 0 <= k < filters by p.kernels.lanes:
-                for row in range(rows):
+                for row from 0 <= row < rows by together:
                     y = at.y + (((run_.first.image * channels + channel + k) * p.g.P + p0 + row) * p.g.Q + q0) * size
-                    p.kernels.pack(least(p.kernels.lanes, filters - k), cols, left + row * y_row + k * size, size,
-                                   pixel, y, p.g.P * p.g.Q * size, cols, 0)
+                    p.kernels.pack(least(p.kernels.lanes, filters - k), together * wide, left + row * y_row + k * size,
+                                   size, pixel, y, p.g.P * p.g.Q * size, together * wide, 0)
         i += run_.tiles
     # end: while i
 
