@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from support import LAYOUTS, gamma, poison
 
 import fastconv as fc
-from fastconv import reference
+from fastconv import nn, reference
 from fastconv.algorithms import ALGORITHMS
 
+POOLS = {nn.MaxPool2d: fc.max_pool2d, nn.AvgPool2d: fc.avg_pool2d}
 WEIGHT_GRADS = [row for row in ALGORITHMS if row.weight_grad is not None]
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -237,3 +238,44 @@ def test_pooling(data, drawn, layout, team, memory, grad_memory, counted, kernel
     limit = gamma(taps + 1, drawn.dtype) * reference.avg_pool2d_grad(abs(grad), x.shape, kernel, **mean)
     assert_near(fc.avg_pool2d_grad(grad_, x_.shape, kernel, **mean, num_threads=team),
                 reference.avg_pool2d_grad(grad, x.shape, kernel, **mean), limit, drawn.dtype)  # fmt: skip
+
+
+@st.composite
+def layers(draw):
+    """(a layer's class, its arguments, the shape of a batch): small sizes, of which some do not fit."""
+    size, sizes = st.integers(1, 4), st.tuples(st.integers(1, 4), st.integers(1, 4))
+    window = {"stride": draw(size | sizes), "padding": draw(st.integers(0, 4) | st.tuples(*2 * [st.integers(0, 4)]))}
+    batch = draw(st.tuples(st.integers(0, 2), size, st.integers(0, 7), st.integers(0, 7)))
+    kind = draw(st.sampled_from([nn.Conv2d, *POOLS]))
+    if kind is nn.Conv2d:
+        given_ = {"in_channels": draw(size), "out_channels": draw(size), "dilation": draw(size | sizes)}
+    else:
+        given_ = {} if kind is nn.MaxPool2d else {"count_include_pad": draw(st.booleans())}
+    return kind, {"kernel_size": draw(size | sizes), **window, **given_}, batch
+
+
+def outcome(call):
+    """What a call gives, or the error that it raises."""
+    try:
+        return call()
+    except (TypeError, ValueError) as error:
+        return error
+
+
+@fuzzed(quick=300)
+@given(drawn=layers())
+def test_a_layer_is_its_function(drawn):
+    """The same numbers, or both refuse."""
+    kind, arguments, batch = drawn
+    layer, x = kind(**arguments), np.random.default_rng(0).standard_normal(batch).astype(np.float32)
+    of_window = {key: value for key, value in arguments.items() if not key.endswith("channels")}
+    kernel = of_window.pop("kernel_size")
+    if kind is nn.Conv2d:
+        wanted = outcome(lambda: fc.conv2d(x, layer.weight, layer.bias, **of_window))
+    else:
+        wanted = outcome(lambda: POOLS[kind](x, kernel, **of_window))
+    got = outcome(lambda: nn.Sequential(layer)(x))
+    if isinstance(wanted, ValueError):
+        assert isinstance(got, ValueError), f"refused by the function only: {wanted}"
+    else:
+        np.testing.assert_allclose(got, wanted, atol=1e-5)

@@ -189,6 +189,14 @@ MUTATIONS = [
         "(v > best), v, best",
         "test_pooling.py",
     ),
+    Mutation(
+        "pooling layers take windows that hold no pixel",
+        "fastconv/nn/pooling.py",
+        'return pool_shape((images, h, w, c), kernel, self.stride, self.padding, "NHWC")[0]',
+        "from fastconv.shapes import window_shape\n\n"
+        '        return window_shape((images, h, w, c), kernel, self.stride or kernel, self.padding, 1, "NHWC")',
+        "test_fuzz.py",
+    ),
     # The nests of products and convolutions.
     Mutation(
         "beta is applied again at every block of the sum",

@@ -3,7 +3,8 @@
 from fastconv._loops import pooling
 from fastconv.checks import to_flag
 from fastconv.nn.layer import Layer
-from fastconv.shapes import to_counts, to_kept_padding, window_shape
+from fastconv.pooling import pool_shape
+from fastconv.shapes import to_counts, to_kept_padding
 
 
 class _Pool(Layer):
@@ -13,13 +14,12 @@ class _Pool(Layer):
         super().__init__(kernel_size=kernel, stride=stride, padding=to_kept_padding(padding, stride or kernel), **more)
 
     def window(self, shape, images=1):
-        """The WindowShape of so many images of that shape, channels-last."""
+        """The windows' ConvShape for so many images of that shape, channels-last."""
         if len(shape) != 3:
             raise ValueError(f"it takes images (C, H, W), got shape {shape}")
         c, h, w = shape
         kernel = (h, w) if self.kernel_size is None else self.kernel_size
-        return window_shape((images, h, w, c), kernel, kernel if self.stride is None else self.stride,
-                            self.padding, layout="NHWC")  # fmt: skip
+        return pool_shape((images, h, w, c), kernel, self.stride, self.padding, "NHWC")[0]
 
     def output_shape(self, shape):
         made = self.window(shape)
