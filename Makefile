@@ -6,7 +6,7 @@
 #   make stress    what depends on chance, 50 times, and 100,000 calls
 #   make sanitize  the kernels and nests under the sanitizers, and valgrind (clang, libomp-dev, valgrind; 15 minutes)
 #   make other-cpus  on emulated CPUs (qemu-user, gcc-aarch64-linux-gnu; 10 minutes)
-#   make mutate    break the library in some fifty places, one at a time: each must turn a test red
+#   make mutate    break the library in each place of tools/mutations.py, in turn: a test must turn red
 #   make package   sdist and wheel in dist/, each installed and tried in a fresh environment
 #   make clean     remove all that make made
 

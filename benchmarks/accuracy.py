@@ -38,15 +38,16 @@ worse beside it, though no error grows: the column of 3 channels shows how much.
 
 - **NaN and Inf** go exactly where the definition sends them with "direct", "im2col" and "naive". Winograd and FFT
   transform tiles: one in x may reach all results of its tile and group (m x m of them for F(m x m), up to 128 x 128
-  for "fft"), one in a filter all results of that filter. Every other result is right.
+  for "fft"), one in a filter all results of that filter. Every other result is right. In weight gradients, taps that
+  meet padding may get NaN too: padding is multiplied there, as zeros.
 - **Signed zeros**: a sum begins at +0, or at the bias, so a result of zero is +0, unless that bias is -0 and so is
   every product, or a negative sum underflowed. The largest value and the mean of a window of -0 alone are -0.
 - **Subnormal numbers** are zeros inside every nest, x, weights and results alike, for the duration of the call;
   `set_flush_denormals(False)` keeps them.
 - **Whole numbers** small enough for exact sums are exact in "winograd2x2", whose transforms only add and halve.
 - **float64** has the same ratios; float32 and float64 are held to the same bounds.
-- **"naive" and torch** sum in one order, or nearly; "direct" and "im2col" begin a new sum every 1024 products, which is
-  why they are more exact on deep layers.
+- **"naive"** sums in one order, as torch does, nearly, for 3x3 and 7x7; "direct" and "im2col" begin a new sum every
+  1024 products, which is why they are more exact on deep layers.
 
 Data: normal deviates, one image of {size}x{size} pixels, {filters} filters, "same" padding, results of rms 1. A cell is
 the rms error, and in brackets its ratio to direct summation; the last column is the largest error of any result.

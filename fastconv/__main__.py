@@ -17,7 +17,10 @@ def sizes(text):
 def layers_of(file, layout):
     """(input shape, weight shape, parameters) of each line `name N C H W K R S stride padding groups [count]`."""
     lines = (line.split("#")[0].split() for line in Path(file).read_text().splitlines())
-    for N, C, H, W, K, R, S, stride, padding, groups in (map(int, line[1:11]) for line in lines if line):
+    for line in filter(None, lines):
+        if len(line) < 11:
+            raise ValueError(f"{file}: expected `name N C H W K R S stride padding groups`, got {' '.join(line)!r}")
+        N, C, H, W, K, R, S, stride, padding, groups = map(int, line[1:11])
         shapes = ((N, C, H, W), (K, C // groups, R, S))
         if layout == "NHWC":
             shapes = ((N, H, W, C), (K, R, S, C // groups))

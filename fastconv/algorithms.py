@@ -1,7 +1,7 @@
 """THE table: one row per convolution algorithm, and the policy of `auto`.
 
 To add an algorithm, write its nest in fastconv/_loops and its cost in costs.py, and add a row here; conv2d, plans,
-tests, benchmarks and the README's table all iterate ALGORITHMS."""
+tests and benchmarks all iterate ALGORITHMS."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from fastconv.costs import (
     winograd_grad_cost,
     winograd_prepare_cost,
 )
-from fastconv.shapes import ConvShape
+from fastconv.shapes import MOST_ELEMENTS, ConvShape
 
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
 MOST_ERROR = 4.0  # of rows that `auto` may choose, in the units of Algorithm.error
@@ -114,6 +114,14 @@ def _refuse_direct(shape):
     return _without_channels(shape)
 
 
+def _refuse_weight_grad(shape):
+    """The padded x of some rows or images is copied, however large."""
+    height, width = (size + sum(sides) for size, sides in zip((shape.H, shape.W), shape.padding, strict=True))
+    if shape.N * shape.C * height * width > MOST_ELEMENTS:
+        return f"x with its padding would be {height}x{width} pixels, more than can be addressed"
+    return None
+
+
 WINOGRAD_ERRORS = {2: 1.1, 4: 2.5, 5: 5.0, 6: 11.0}  # by m: Algorithm.error
 
 
@@ -166,7 +174,7 @@ ALGORITHMS = (
         prepare_cost=packing_cost,
         takes_blocking=True,
         multiplies_padding=True,
-        weight_grad=WeightGrad(never, weight_grad_cost, _weight_grad),
+        weight_grad=WeightGrad(_refuse_weight_grad, weight_grad_cost, _weight_grad),
         summary="the seven-loop sum, register-tiled; no matrix in between",
     ),
     Algorithm(
@@ -259,7 +267,9 @@ def choose_weight_grad(shape, itemsize, algorithm="auto", strict=False):
     strict = to_flag(strict, "strict")
     if algorithm == "auto":
         able = [row for row in rows.values() if not row.weight_grad.refuse(shape) and (row.strict or not strict)]
-        return min((row.weight_grad for row in able), key=lambda way: way.cost(shape, itemsize))
+        if able:
+            return min((row.weight_grad for row in able), key=lambda way: way.cost(shape, itemsize))
+        algorithm = "direct"
     row = rows[algorithm]
     reason = row.weight_grad.refuse(shape)
     if reason:

@@ -46,9 +46,9 @@ def conv2d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilati
     stride, dilation: an integer or (h, w). padding: an integer, (h, w), ((top, bottom), (left, right)), "valid"
     or "same" (stride 1 only; the odd pixel at the end); padded pixels are 0 and never make a NaN.
 
-    algorithm: a name of fastconv.algorithms.ALGORITHMS, or "auto", which depends on shape, dtype, layout,
-    parameters and ISA only. A named algorithm that cannot do the shape raises; nothing falls back. strict=True
-    admits only algorithms that multiply what the definition multiplies. blocking: fastconv.Blocking.
+    algorithm: a name of those that explain_conv2d lists, as "direct" or "winograd4x4", or "auto", which depends on
+    shape, dtype, layout, parameters and ISA only. A named algorithm that cannot do the shape raises; nothing falls
+    back. strict=True admits only algorithms that multiply what the definition multiplies. blocking: fastconv.Blocking.
     out: a C-contiguous array for the result. num_threads: at most so many; any number gives the same bits.
 
     N = 0 gives an empty result, C = 0 the bias. Raises ValueError for shapes and values that do not fit,

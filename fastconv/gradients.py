@@ -24,7 +24,7 @@ def conv2d_input_grad(grad, weight, input_shape, *, stride=1, padding=0, dilatio
     parameters and the errors are conv2d's; a named algorithm must be able to do each of them."""
     grad, weight = _pair_of_arrays("grad", grad, "weight", weight)
     shape = conv_shape(to_shape(input_shape, "input_shape"), weight.shape, stride, padding, dilation, groups, layout)
-    _check_shape("grad", grad, shape.output_shape)
+    check_shape("grad", grad, shape.output_shape)
     return _input_gradient(shape, (shape.H, shape.W), "grad", grad, weight, None, algorithm, strict, blocking, out,
                            num_threads)  # fmt: skip
 
@@ -44,12 +44,13 @@ def conv2d_weight_grad(x, grad, kernel_size, *, stride=1, padding=0, dilation=1,
     x, grad = _pair_of_arrays("x", x, "grad", grad)
     shape = weight_grad_shape(x, grad, to_counts(kernel_size, "kernel_size", 1), stride, padding, dilation, groups,
                               layout)  # fmt: skip
-    _check_shape("grad", grad, shape.output_shape)
+    check_shape("grad", grad, shape.output_shape)
     return _weight_gradient(shape, x, grad, algorithm, strict, blocking, out, num_threads)
 
 
 def conv2d_bias_grad(grad, *, layout="NCHW", num_threads=None):
-    """The gradient of a loss with respect to conv2d's bias, (K,): grad summed over images and pixels.
+    """The gradient of a loss with respect to conv2d's bias, (K,): grad, (N,K,P,Q) or in layout "NHWC" (N,P,Q,K), summed
+    over images and pixels.
 
     Raises ValueError or TypeError as conv2d does."""
     grad = as_array(grad, "grad")
@@ -104,8 +105,7 @@ def conv_transpose2d_weight_grad(x, grad, kernel_size, *, output_padding=0, stri
     for name, array in (("x", x), ("grad", grad)):
         if array.ndim != 4:
             raise ValueError(f"{name} must be 4-D, got shape {array.shape}")
-    channels, outputs = (array.shape[3 if to_layout(layout) == "NHWC" else 1] for array in (x, grad))
-    weight_shape = _weight_shape(channels, outputs, kernel, groups, layout, "grad")
+    weight_shape = _weight_shape({"x": x, "grad": grad}, kernel, groups, layout)
     shape, size = transposed_shape(x.shape, weight_shape, output_padding, stride, padding, dilation, groups, layout)
     met = _pixels_met(shape, size, grad)
     if out is not None:
@@ -119,32 +119,35 @@ def _pair_of_arrays(first_name, first, name, array):
     return first, array
 
 
-def _check_shape(name, array, expected):
+def check_shape(name, array, expected):
+    """ValueError unless an array has the output's shape."""
     if array.shape != expected:
         raise ValueError(f"{name} must have shape {expected}, that of the output, got {array.shape}")
 
 
-def _weight_shape(filters, channels, kernel, groups, layout, name):
-    """The weight's shape; `name` is the array that has the channels."""
-    if channels % to_count(groups, "groups"):
-        raise ValueError(f"{name} has {channels} channels, which groups={groups} does not divide")
+def _weight_shape(arrays, kernel, groups, layout):
+    """The weight's shape, of two arrays by name: one whose channels are the filters, one whose channels they see."""
+    axis, groups = 3 if to_layout(layout) == "NHWC" else 1, to_count(groups, "groups")
+    for name, array in arrays.items():
+        if array.shape[axis] % groups:
+            raise ValueError(f"{name} has {array.shape[axis]} channels, which groups={groups} does not divide")
+    filters, channels = (array.shape[axis] for array in arrays.values())
     return (filters, *kernel, channels // groups) if layout == "NHWC" else (filters, channels // groups, *kernel)
 
 
 def weight_grad_shape(x, grad, kernel, stride, padding, dilation, groups, layout):
     """The ConvShape of the convolution with that kernel that gives an array like grad."""
-    axis = 3 if to_layout(layout) == "NHWC" else 1
     for name, array in (("x", x), ("grad", grad)):
         if array.ndim != 4:
             raise ValueError(f"{name} must be 4-D, got shape {array.shape}")
-    weight_shape = _weight_shape(grad.shape[axis], x.shape[axis], kernel, groups, layout, "x")
+    weight_shape = _weight_shape({"grad": grad, "x": x}, kernel, groups, layout)
     return conv_shape(x.shape, weight_shape, stride, padding, dilation, groups, layout)
 
 
 def _pixels_met(shape, size, grad):
     """The pixels of grad that shape.H and W count; no pixel of x meets the others."""
     expected = (shape.N, *size, shape.C) if shape.layout == "NHWC" else (shape.N, shape.C, *size)
-    _check_shape("grad", grad, expected)
+    check_shape("grad", grad, expected)
     return _pixels(grad, (slice(shape.H), slice(shape.W)), shape.layout)
 
 

@@ -49,7 +49,7 @@ class Plan:
         return out
 
     def update(self, weight, bias=None):
-        """Takes other weights of the same shape and dtype, and another bias or none."""
+        """Takes other weights of the same shape and dtype, and another bias or none; errors as plan_conv2d's."""
         weight = as_array(weight, "weight")
         if weight.dtype != self._dtype:
             raise TypeError(f"weight is {weight.dtype}, but the plan was made for {self._dtype}")

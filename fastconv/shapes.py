@@ -12,6 +12,9 @@ from typing import NamedTuple
 from fastconv.checks import to_choice, to_count, to_int
 
 LARGEST = 2**63 - 1
+# Elements of an array, and pixels along an axis of padded x: so few that what nests make of them, with what they add
+# to a row and to a pixel, stays within 63 bits.
+MOST_ELEMENTS, MOST_PIXELS = 2**54, 2**40
 LAYOUTS = ("NCHW", "NHWC")
 # A FLOP of a depthwise convolution, which loads its pixel or weight, takes the time of so many others (20 to 50 of 103
 # GF/s; counted as one, 384 channels at 14 pixels had one thread: NCHW 47 us, on two 27. AVX2 on Zen 3, 2026-11).
@@ -117,23 +120,26 @@ class ConvShape:
             self.K, group_channels, self.R, self.S = weight_shape
         if self.C != group_channels * groups:
             raise ValueError(
-                f"x has {self.C} channels, but weight with groups={groups} in layout {layout} "
-                f"takes {group_channels} * {groups}"
+                f"x has {self.C} channels, its input_shape {input_shape}, but weight with groups={groups} in layout "
+                f"{layout} takes {group_channels} * {groups}"
             )
         if self.K % groups:
             raise ValueError(f"weight has {self.K} filters, which groups={groups} does not divide")
         if self.R == 0 or self.S == 0:
             raise ValueError(f"weight has an empty kernel in layout {layout}, {self.R}x{self.S}")
         reach = tuple(d * (size - 1) for d, size in zip(dilation, (self.R, self.S), strict=True))
-        self.dilation, self.groups, self.layout = dilation, groups, layout
+        # A dilation of one tap means nothing.
+        self.dilation = tuple(d if size > 1 else 1 for d, size in zip(dilation, (self.R, self.S), strict=True))
+        self.groups, self.layout = groups, layout
         self.padding = to_padding(padding, reach, stride)
         padded = tuple(
             self._padded_size(axis, size, sides, reached)
             for axis, size, sides, reached in zip("HW", (self.H, self.W), self.padding, reach, strict=True)
         )
         # A stride beyond the padded input is as good as one that just leaves it, and products of it fit 63 bits.
-        self.stride = min(stride[0], padded[0]), min(stride[1], padded[1])
-        self.P, self.Q = ((padded[i] - reach[i] - 1) // self.stride[i] + 1 for i in range(2))
+        step = min(stride[0], padded[0]), min(stride[1], padded[1])
+        self.P, self.Q = ((padded[i] - reach[i] - 1) // step[i] + 1 for i in range(2))
+        self.stride = (step[0] if self.P > 1 else 1), (step[1] if self.Q > 1 else 1)  # of one result it means nothing
         self.depthwise = groups > 1 and groups == self.C == self.K  # one channel and one filter a group
         self.input_shape, self.weight_shape = tuple(input_shape), tuple(weight_shape)
         pixels = (self.P, self.Q)
@@ -147,7 +153,7 @@ class ConvShape:
             ("the output", self.N * self.K * self.P * self.Q),
             ("the im2col matrix", self.N * self.P * self.Q * taps * groups),
         ):
-            if 8 * product > LARGEST:
+            if product > MOST_ELEMENTS:
                 raise ValueError(
                     f"{name} would have {product} elements, more than can be addressed: input {self.input_shape}, "
                     f"kernel {self.weight_shape}, stride {stride}, padding {self.padding}, dilation {dilation}"
@@ -155,20 +161,20 @@ class ConvShape:
         # fc_geometry of csrc/kernels.h: C and K are those of one group.
         self.packed = struct.pack(
             "17q", self.N, group_channels, self.H, self.W, self.K // groups, self.R, self.S, *pixels, groups,
-            *self.stride, *dilation, self.padding[0][0], self.padding[1][0], channels_last,
+            *self.stride, *self.dilation, self.padding[0][0], self.padding[1][0], channels_last,
         )  # fmt: skip
 
     @staticmethod
     def _padded_size(axis, size, sides, reach):
         padded = size + sum(sides)
-        if padded > LARGEST or reach > LARGEST:
+        if padded > MOST_PIXELS or reach > MOST_PIXELS:
             raise ValueError(
                 f"kernel, padding or dilation is too large along {axis}: the padded input has {padded} pixels"
             )
         if reach + 1 > padded:
             raise ValueError(
-                f"the kernel is larger than the padded input along {axis}: {reach + 1} > {padded} "
-                f"(kernel reach with dilation, input {size} + padding {sides})"
+                f"weight or kernel_size: the kernel is larger than the padded input along {axis}: {reach + 1} > "
+                f"{padded} (kernel reach with dilation, input {size} + padding {sides})"
             )
         return padded
 

@@ -6,7 +6,7 @@ import numpy as np
 from fastconv.arrays import as_array, check_out, check_same_dtype
 from fastconv.checks import to_count
 from fastconv.convolution import conv2d
-from fastconv.gradients import conv2d_input_grad, conv2d_weight_grad, weight_grad_shape
+from fastconv.gradients import check_shape, conv2d_input_grad, conv2d_weight_grad, weight_grad_shape
 from fastconv.shapes import conv_shape, to_layout, to_pair, to_shape
 
 
@@ -21,10 +21,9 @@ def conv1d(x, weight, bias=None, *, activation=None, stride=1, padding=0, dilati
     other parameters, and the errors, are conv2d's, whose W is L here."""
     x, weight = _rows(layout, x=x, weight=weight)
     geometry = {**row_geometry(stride, padding, dilation), "groups": groups, "layout": layout}
-    axis, row_out = row_axis(layout), None
-    if out is not None:
-        shape = conv_shape(x.shape, weight.shape, **geometry).output_shape
-        row_out = _row_of(out, shape[:axis] + shape[axis + 1 :], axis, (("x", x), ("weight", weight)))
+    axis = row_axis(layout)
+    shape = conv_shape(x.shape, weight.shape, **geometry).output_shape
+    row_out = _row_of(out, _without(shape, axis), axis, (("x", x), ("weight", weight)))
     y = conv2d(x, weight, bias, activation=activation, algorithm=algorithm, strict=strict, blocking=blocking,
                out=row_out, num_threads=num_threads, **geometry)  # fmt: skip
     return y.squeeze(axis) if out is None else out
@@ -37,10 +36,12 @@ def conv1d_input_grad(grad, weight, input_shape, *, stride=1, padding=0, dilatio
     axis = row_axis(layout)
     grad, weight = _rows(layout, grad=grad, weight=weight)
     input_shape = to_shape(input_shape, "input_shape", 3)
+    geometry = {**row_geometry(stride, padding, dilation), "groups": groups, "layout": layout}
+    image_shape = (*input_shape[:axis], 1, *input_shape[axis:])
+    _check_grad(grad, conv_shape(image_shape, weight.shape, **geometry), axis)
     row_out = _row_of(out, input_shape, axis, (("grad", grad), ("weight", weight)))
-    dx = conv2d_input_grad(grad, weight, (*input_shape[:axis], 1, *input_shape[axis:]), groups=groups, layout=layout,
-                           algorithm=algorithm, strict=strict, blocking=blocking, out=row_out, num_threads=num_threads,
-                           **row_geometry(stride, padding, dilation))  # fmt: skip
+    dx = conv2d_input_grad(grad, weight, image_shape, algorithm=algorithm, strict=strict, blocking=blocking,
+                           out=row_out, num_threads=num_threads, **geometry)  # fmt: skip
     return dx.squeeze(axis) if out is None else out
 
 
@@ -52,13 +53,21 @@ def conv1d_weight_grad(x, grad, kernel_size, *, stride=1, padding=0, dilation=1,
     x, grad = _rows(layout, x=x, grad=grad)
     kernel = 1, to_count(kernel_size, "kernel_size")
     geometry = {**row_geometry(stride, padding, dilation), "groups": groups, "layout": layout}
-    row_out = None
-    if out is not None:
-        shape = weight_grad_shape(x, grad, kernel, **geometry).weight_shape
-        row_out = _row_of(out, shape[:axis] + shape[axis + 1 :], axis, (("x", x), ("grad", grad)))
+    shape = weight_grad_shape(x, grad, kernel, **geometry)
+    _check_grad(grad, shape, axis)
+    row_out = _row_of(out, _without(shape.weight_shape, axis), axis, (("x", x), ("grad", grad)))
     dw = conv2d_weight_grad(x, grad, kernel, algorithm=algorithm, strict=strict, blocking=blocking, out=row_out,
                             num_threads=num_threads, **geometry)  # fmt: skip
     return dw.squeeze(axis) if out is None else out
+
+
+def _without(shape, axis):
+    """A shape without the axis of an image's only row."""
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _check_grad(grad, shape, axis):
+    check_shape("grad", grad.squeeze(axis), _without(shape.output_shape, axis))
 
 
 def _row_of(out, shape, axis, inputs):
@@ -91,8 +100,11 @@ def _rows(layout, **arrays):
 
 def row_geometry(stride, padding, dilation):
     """conv2d's stride, padding and dilation of conv1d's."""
+    stride = to_count(stride, "stride")
+    if isinstance(padding, str) and padding == "same" and stride > 1:
+        raise ValueError(f"padding='same' needs stride 1, got stride {stride}")
     return {
-        "stride": (1, to_count(stride, "stride")),
+        "stride": (1, stride),
         "padding": padding if isinstance(padding, str) else ((0, 0), _sides(padding)),
         "dilation": (1, to_count(dilation, "dilation")),
     }

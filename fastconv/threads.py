@@ -59,7 +59,8 @@ def get_num_threads():
 
 @contextmanager
 def num_threads(n):
-    """Within the block, calls of this Python thread use at most n >= 1 threads."""
+    """Within the block, calls of this Python thread use at most n >= 1 threads. Raises ValueError or TypeError for
+    another n."""
     n = _checked(n, "n")
     before = getattr(_this_thread, "limit", None)
     _this_thread.limit = n

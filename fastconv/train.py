@@ -43,7 +43,14 @@ def fit(net, x, y, *, epochs, batch_size, lr, momentum=0.0, weight_decay=0.0, ac
 
     x: images (N, C, H, W) or rows (N, features). y: integer labels (N,), for the softmax loss of what the network
     gives; or targets in [0, 1] of the shape of its result, for the binary cross entropy. A last Softmax or Sigmoid
-    belongs to the loss. Images are shuffled by `seed` in each epoch. batch_size None: all of them, full-batch descent.
+    belongs to the loss. All of the network's dtype. Images are shuffled by `seed` in each of `epochs` epochs.
+    batch_size None: all of them, full-batch descent. For each mini-batch
+
+        velocity = momentum * velocity + (its mean gradient + weight_decay * parameters)
+        parameters -= lr * velocity
+
+    with lr and weight_decay of at least 0 and momentum in [0, 1). num_threads: at most so many. progress: a bar, where
+    tqdm is installed (the extra "train").
 
     accumulation, with parallel="images": "private": every image's gradient is formed in a copy of its own and added
     in the order of images: exact, the same bits for any number of threads, a gradient's memory for each thread.
@@ -106,7 +113,7 @@ class Job:
             raise TypeError(f"net must be a network of fastconv.nn, got {type(net).__name__}")
         self.net, self.store = net, store_of(net)
         if not net.named_parameters():
-            raise ValueError("the network has no parameters to train")
+            raise ValueError("net has no parameters to train")
         x, output_shape = check_input(net, x, self.store)
         if len(x) == 0:
             raise ValueError("x is empty: there is nothing to learn from")
@@ -219,14 +226,15 @@ class Job:
 def check_targets(y, images, output_shape, dtype):
     """(loss, y): "cross_entropy" with int64 labels in range, or "binary_cross_entropy" with targets of that dtype."""
     if not hasattr(y, "dtype"):
-        raise TypeError(f"y must be an array of integer labels or of float targets, got {type(y).__name__}")
+        raise TypeError(f"y must be an array of integer labels or of float targets, got {type(y).__name__}; "
+                        "np.asarray(y) makes one")  # fmt: skip
     if np.asarray(y).dtype.kind in "iu":
         y = as_integers(y, "y")
         if y.shape != (images,):
             raise ValueError(f"y must be ({images},), one label an image, got shape {y.shape}")
         classes = math.prod(output_shape)
         if len(output_shape) != 1 or classes < 2:
-            raise ValueError(f"labels need a network that gives at least two classes, not {output_shape} an image")
+            raise ValueError(f"y: labels need a network that gives at least two classes, not {output_shape} an image")
         if y.min() < 0 or y.max() >= classes:
             raise ValueError(f"y has labels from {y.min()} to {y.max()}, but the network has {classes} classes")
         return "cross_entropy", y

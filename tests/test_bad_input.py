@@ -118,6 +118,9 @@ REFUSED = [
     ("row27-side", {"padding": ((0, 0), (0, -1))}, ValueError, "padding must not be negative"),
     ("row28", {"padding": 2**62}, ValueError, "padding"),
     ("row28-2**31", {"padding": 2**31}, ValueError, "elements"),
+    ("row28-H", {"padding": ((0, 2**52), (0, 0))}, ValueError, "padding or dilation is too large along H"),
+    ("row28-H-strided", {"padding": ((0, 2**58), (0, 0)), "stride": (2**58, 1)}, ValueError, "too large along H"),
+    ("row28-W-strided", {"padding": ((0, 0), (3 * 2**61, 0)), "stride": (1, 2**62)}, ValueError, "too large along W"),
     ("row28-2**64", {"padding": 2**64}, ValueError, "padding"),
     ("row28-2**64-strided", {"padding": 2**64, "stride": 2**64}, ValueError, "padding|stride"),
     ("row29", {"padding": "foo"}, ValueError, "padding must be 'same', 'valid'"),
@@ -274,13 +277,29 @@ SOUND = [
     ("row23-2**31", (2, 6, 8, 9), (4, 6, 3, 3), {"stride": 2**31}),
     ("row23-2**63-1", (2, 6, 8, 9), (4, 6, 3, 3), {"stride": 2**63 - 1}),
     ("row23-padded", (2, 2, 1, 1), (4, 2, 1, 1), {"stride": (2**33, 1), "padding": ((2**33, 2**33), (0, 0))}),
+    ("row23-rows", (2, 3, 4, 16), (8, 3, 1, 1), {"stride": (2**39, 1), "padding": ((0, 2**39), (0, 0))}),
+    ("row23-groups", (1, 2, 4, 4), (2, 1, 1, 1), {"stride": (4, 2**39), "padding": ((0, 0), (0, 2**39)), "groups": 2}),
+    ("row23-before", (1, 4, 1, 4), (3, 4, 1, 1), {"stride": (1, 2**39), "padding": ((0, 0), (3 * 2**38, 0))}),
     ("row26-1x1", (2, 6, 8, 9), (4, 6, 1, 1), {"dilation": 2**31}),
+    ("row26-1x3", (8, 8, 8, 8), (16, 8, 1, 3), {"dilation": (2**63 - 1, 1)}),
     ("row29-valid", (2, 6, 8, 9), (4, 6, 3, 3), {"padding": "valid"}),
     ("row32-np.int64", (2, 6, 8, 9), (4, 6, 3, 3),
      {"stride": np.int64(2), "padding": np.int32(1), "dilation": np.uint8(1), "groups": np.int16(1)}),
     ("row33", (2, 6, 8, 9), (4, 6, 3, 3), {"stride": np.array([1, 2]), "padding": np.array([[0, 1], [1, 0]])}),
     ("row33-lists", (2, 6, 8, 9), (4, 6, 3, 3), {"stride": [1, 2], "padding": [[0, 1], [1, 0]], "dilation": [1, 1]}),
 ]  # fmt: skip
+
+
+def by_definition(x, weight, bias, *, stride, padding, groups=1):
+    """conv2d without dilation, pixel by pixel: padding that the reference could not hold."""
+    (N, _, H, W), (K, C, R, S), ((top, bottom), (left, right)) = x.shape, weight.shape, padding
+    P, Q = (top + H + bottom - R) // stride[0] + 1, (left + W + right - S) // stride[1] + 1
+    y = np.zeros((N, K, P, Q)) + bias[:, None, None]
+    for k, p, q, r, s in np.ndindex(K, P, Q, R, S):
+        h, w, first = p * stride[0] - top + r, q * stride[1] - left + s, k // (K // groups) * C
+        if 0 <= h < H and 0 <= w < W:
+            y[:, k, p, q] += x[:, first : first + C, h, w] @ weight[k, :, r, s]
+    return y
 
 
 @pytest.mark.parametrize(("x", "weight", "parameters"), [case[1:] for case in SOUND], ids=[case[0] for case in SOUND])
@@ -292,10 +311,8 @@ def test_odd_but_sound(x, weight, parameters, algorithm, layout):
     if BY_NAME[algorithm].refuse(conv_shape(*(a.shape for a in arguments[:2]), layout=layout, **parameters)):
         return
     plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in parameters.items()}
-    if plain.get("padding") == ((2**33, 2**33), (0, 0)):
-        # The reference would have to pad: only the pixel in the middle is not bias.
-        expected = np.zeros((2, 4, 3, 1)) + bias[:, None, None]
-        expected[:, :, 1:2] = reference.conv2d(x, weight, bias)
+    if isinstance(plain.get("padding"), tuple) and np.max(plain["padding"]) > 2**32:
+        expected = by_definition(x, weight, bias, **plain)
     else:
         expected = reference.conv2d(x, weight, bias, **plain)
     out = poison(to_layout(expected, layout).shape, np.float64)

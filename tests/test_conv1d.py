@@ -111,7 +111,7 @@ REFUSED = [
     ({"padding": ((1, 1), (1, 1))}, TypeError, "padding must be an integer"),
     ({"padding": 1.5}, TypeError, "padding must be an integer"),
     ({"padding": "full"}, ValueError, "padding must be 'same', 'valid'"),
-    ({"padding": "same", "stride": 2}, ValueError, "padding='same' needs stride 1"),
+    ({"padding": "same", "stride": 2}, ValueError, "padding='same' needs stride 1, got stride 2"),
     ({"groups": 4}, ValueError, "groups=4"),
     ({"algorithm": "wavelet"}, ValueError, "algorithm must be one of"),
     ({"activation": "tanh"}, ValueError, "activation must be None or 'relu'"),
@@ -135,6 +135,14 @@ def test_conv1d_refuses(change, error, message):
 def test_an_input_shape_is_three_sizes(input_shape, error):
     with pytest.raises(error, match="input_shape must be"):
         fc.conv1d_input_grad(zeros(2, 4, 7), zeros(4, 6, 3), input_shape)
+
+
+def test_gradients_say_the_shape_of_grad_in_their_axes():
+    message = r"grad must have shape \(2, 4, 7\), that of the output, got \(2, 4, 6\)"
+    with pytest.raises(ValueError, match=message):
+        fc.conv1d_input_grad(zeros(2, 4, 6), zeros(4, 6, 3), (2, 6, 9))
+    with pytest.raises(ValueError, match=message):
+        fc.conv1d_weight_grad(zeros(2, 6, 9), zeros(2, 4, 6), 3)
 
 
 def test_out_must_not_share_memory_with_an_input():

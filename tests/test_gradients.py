@@ -275,6 +275,13 @@ REFUSED = [
     (fc.conv2d_weight_grad, (X, GRAD, 0), {}, ValueError, "kernel_size must be at least 1"),
     (fc.conv2d_weight_grad, (X, GRAD, 3.0), {}, TypeError, "kernel_size must be an integer"),
     (fc.conv2d_weight_grad, (X, GRAD, 3), {"groups": 4}, ValueError, "groups=4"),
+    (
+        fc.conv2d_weight_grad,
+        (X, zeros(2, 4, 8, 9), 3),
+        {"dilation": 2**31, "padding": "same"},
+        ValueError,
+        "'direct' cannot do this",
+    ),
     (fc.conv2d_weight_grad, (X, GRAD, 3), {"groups": 0}, ValueError, "groups must be at least 1"),
     (fc.conv2d_weight_grad, (X, GRAD, 3), {"groups": True}, TypeError, "groups must be an integer"),
     (fc.conv2d_weight_grad, (X, GRAD, 3), {"layout": "CHWN"}, ValueError, "layout"),

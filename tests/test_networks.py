@@ -319,6 +319,8 @@ def test_the_path_of_an_inner_layer_is_named():
         (lambda: nn.Dropout(1.0), ValueError),
         (lambda: nn.BatchNorm2d(0), ValueError),
         (lambda: nn.Sequential(np.zeros(3)), TypeError),
+        (lambda: nn.Sequential(nn.ReLU), TypeError),
+        (lambda: nn.ReLU(True), TypeError),
         (lambda: nn.Sequential(dtype=np.float16), TypeError),
         (lambda: nn.alexnet(variant="resnet"), ValueError),
         (lambda: nn.LocalResponseNorm(0), ValueError),

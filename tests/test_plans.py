@@ -96,6 +96,15 @@ def test_workspace_bytes_are_what_a_call_takes(algorithm, layout, isa):
         assert plan.workspace_bytes <= max(grown) <= plan.workspace_bytes + rounding, case.name
 
 
+def test_workspace_of_depthwise_filters_smaller_than_the_stride(isa):
+    """x that is read in place leaves room for more rows of results than x that is copied."""
+    x = np.zeros((1, 768, 128, 32), np.float32).transpose(0, 3, 1, 2)
+    plan = fc.plan_conv2d(x.shape, np.zeros((32, 1, 1, 1), np.float32), groups=32, stride=(32, 1), algorithm="direct")
+    fc.release_memory()
+    plan(x, num_threads=1)
+    assert scratch.held_bytes() <= plan.workspace_bytes + 4096 + 64
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("layer", [(64, 224), (128, 112), (256, 56), (512, 28), (512, 14), (512, 7)], ids=str)
 def test_winograd_needs_little_workspace(layer, layout, isa):

@@ -124,6 +124,15 @@ def test_the_command_refuses(arguments):
     assert "usage:" in done.stderr
 
 
+def test_a_file_of_something_else(tmp_path):
+    layers = tmp_path / "layers.txt"
+    layers.write_text("square 512 512 512\n")
+    done = run_python(f"import sys; sys.argv = ['fastconv', 'tune', '--file', {str(layers)!r}]; "
+                      "from fastconv.__main__ import main; main()")  # fmt: skip
+    assert done.returncode == 1
+    assert "layers.txt: expected `name N C H W K R S stride padding groups`, got 'square 512" in done.stderr
+
+
 @pytest.mark.parametrize("home", ["a file", "/proc"])
 def test_row83_a_cache_that_cannot_be_written(home, tmp_path):
     """Everything works but remembering, which the command says in a line."""

@@ -190,6 +190,13 @@ MUTATIONS = [
         "test_pooling.py",
     ),
     Mutation(
+        "im2col takes channels-first memory for the matrix of all images",
+        "fastconv/_loops/im2col.pyx",
+        "p.plain = p.x_strides[3] == itemsize and p.images == p.g.N",
+        "p.plain = p.x_strides[3] == itemsize",
+        "test_conv2d.py",
+    ),
+    Mutation(
         "pooling layers take windows that hold no pixel",
         "fastconv/nn/pooling.py",
         'return pool_shape((images, h, w, c), kernel, self.stride, self.padding, "NHWC")[0]',

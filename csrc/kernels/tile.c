@@ -60,6 +60,8 @@ static __attribute__((noinline)) void store_tile(intptr_t m, intptr_t n, const v
 #else
 #define FC_TALL 14
 #endif
+_Static_assert(FC_NV == 2 && FC_MR <= FC_TALL && FC_TALL <= FC_MAX_MR,
+               "the tables below have no such tile");
 
 INLINE void tile(const int m, const int v, const int taps_in, intptr_t taps, const intptr_t *tap,
                  intptr_t k, const void *a, intptr_t a_row, intptr_t a_col, const void *b,

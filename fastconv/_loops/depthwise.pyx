@@ -86,8 +86,8 @@ cdef bint set_up_rows(Rows *p, bytes geometry, Py_ssize_t itemsize):
     p.g = (<const fc_geometry *><const char *>geometry)[0]
     C, reach = p.g.groups, (p.g.R - 1) * p.g.dilation_h + 1
     p.row = (p.g.Q + ((p.g.S - 1) * p.g.dilation_w) // p.g.stride_w) * itemsize
-    if reach > ROWS_BYTES or p.g.stride_w * p.g.stride_h > ROWS_BYTES or (
-            reach * p.row * p.g.stride_w > ROWS_BYTES):
+    if max(reach, p.row, p.g.stride_h, p.g.stride_w) > ROWS_BYTES or (    # as products of them may be too large
+            p.g.stride_w * p.g.stride_h > ROWS_BYTES or reach * p.row * p.g.stride_w > ROWS_BYTES):
         return False
     limit = max(reach, PLANES_BYTES // (p.row * p.g.stride_w))
     p.rows = balanced(p.g.P, least(p.g.P, (limit - reach) // p.g.stride_h + 1))
@@ -111,10 +111,13 @@ def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
     """Bytes of scratch that each thread uses at most: less where x is read in place."""
     cdef Depthwise p
     cdef Rows q
-    set_up(&p, geometry, itemsize, False)
-    if p.channels_last_y or depthwise_in_place.takes(geometry) or not set_up_rows(&q, geometry, itemsize):
-        return list_bytes(&p) + p.x_bytes + p.y_bytes
-    return list_bytes(&p) + max(p.x_bytes + p.y_bytes, q.batch * q.channel)
+    cdef Py_ssize_t most = 0
+    for in_place in (True, False):
+        set_up(&p, geometry, itemsize, in_place)
+        most = max(most, p.x_bytes + p.y_bytes)
+    if not p.channels_last_y and not depthwise_in_place.takes(geometry) and set_up_rows(&q, geometry, itemsize):
+        most = max(most, q.batch * q.channel)
+    return list_bytes(&p) + most
 
 
 def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, int team):

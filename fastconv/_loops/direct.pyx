@@ -103,7 +103,7 @@ cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
     p.rows = 1
     y_row = p.g.Q * least(p.g.K, TRANSPOSED_CHANNELS) * itemsize if p.transposed else 0
     while p.rows < p.g.P and (p.rows + 1) * y_row <= ROWS_BYTES and (
-            input_rows(&p.g, p.rows + 1) * p.row_pitch <= ROWS_BYTES) and (
+            input_rows(&p.g, p.rows + 1) <= ROWS_BYTES // p.row_pitch) and (
             blocking is None or (p.rows + 1) * p.g.Q <= blocking.mc):
         p.rows += 1
     p.row_parts = ceil_div(p.g.P, p.rows)

@@ -56,7 +56,7 @@ cdef void set_up(Rows *p, bytes geometry, Py_ssize_t itemsize, blocking):
     p.row = (p.g.Q + (p.g.S - 1) * p.g.dilation_w // p.g.stride_w) * itemsize
     p.rows = 1
     while p.rows < p.g.P and (
-            p.g.C * p.g.stride_w * (input_rows(p, p.rows + 1) * p.row + room) <= PLANES_BYTES) and (
+            input_rows(p, p.rows + 1) <= (PLANES_BYTES // (p.g.C * p.g.stride_w) - room) // p.row) and (
             blocking is None or (p.rows + 1) * p.g.Q <= blocking.nc):
         p.rows += 1
     p.rows = balanced(p.g.P, least(p.rows, ceil_div(p.g.P, max(1, LEAST_CHUNKS // max(1, p.g.N * p.g.groups)))))

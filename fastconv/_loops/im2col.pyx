@@ -62,7 +62,7 @@ cdef struct Im2col:
     const fc_kernels *kernels
     fc_geometry g
     Py_ssize_t depth, images, pixels              # k = R*S*C; pixels of one image, or of all at once
-    Py_ssize_t kc, mc, blocks, block, k_parts     # pixel blocks of at most `block`
+    Py_ssize_t kc, blocks, block, k_parts         # pixel blocks of at most `block`
     bint along_k, transposed                      # vectors along K; y is channels-first all the same
     bint plain, in_place                          # x itself is lowered[k, pixel]; and is read where it lies
     bint shared, ready                            # x is transposed first; and then is the matrix, under 1x1 filters
@@ -98,7 +98,6 @@ cdef void set_up(Im2col *p, bytes geometry, Py_ssize_t itemsize, blocking):
     p.transposed = p.along_k and not p.g.channels_last
     p.images = 1 if p.along_k and not p.transposed else max(1, p.g.N)
     p.pixels = p.g.N * p.g.P * p.g.Q // p.images
-    p.mc = blocks.mc
     if p.along_k:
         p.block = balanced(p.pixels, blocks.mc)
     else:
@@ -283,7 +282,7 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
         x_strides[j] = p.x_strides[j]
     if p.shared:
         x, pixel = at.shared + unit % p.together * p.copied, first
-        x_strides[1], x_strides[3], x_strides[2] = size, p.g.C * size, p.g.W * p.g.C * size
+        x_strides[0], x_strides[1], x_strides[3], x_strides[2] = 0, size, p.g.C * size, p.g.W * p.g.C * size
     if p.transposed:
         c = scratch + max(p.block * (p.kc * size + LINE), p.kc * (p.block * size + LINE))
         c_row = n * size
@@ -399,7 +398,7 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
     if all_pixels(&p) and p.x_strides[2] == p.g.W * p.x_strides[3]:
         p.g.W = p.g.Q = p.g.H * p.g.W
         p.g.H = p.g.P = 1
-        p.plain = p.x_strides[3] == itemsize
+        p.plain = p.x_strides[3] == itemsize and p.images == p.g.N    # pixels are counted through each image alone
         p.in_place = p.plain and p.g.K <= (FEW_COLLIDING if p.x_strides[1] % 2048 == 0 else FEW_FILTERS)
         by_rows = (p.in_place and not p.along_k and p.kc == p.depth and blocking is None
                    and by_whole_rows(p.g.K, p.pixels * p.depth * itemsize))

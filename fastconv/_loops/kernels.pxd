@@ -40,7 +40,7 @@ cdef extern from "kernels.h" nogil:
 
     cdef enum:
         FC_WINOGRAD_2, FC_WINOGRAD_4, FC_WINOGRAD_5, FC_WINOGRAD_6, FC_FFT_16, FC_FFT_32, FC_FFT_64, FC_FFT_128,
-        FC_WINOGRAD_GRAD
+        FC_WINOGRAD_GRAD, FC_TRANSFORMS
 
     ctypedef void fc_depthwise(intptr_t rows, intptr_t columns, intptr_t taps, const intptr_t *tap,
                                const intptr_t *weight, const void *x, intptr_t x_step, const void *w,
@@ -89,7 +89,7 @@ cdef extern from "kernels.h" nogil:
         void (*split)(intptr_t rows, intptr_t columns, const void *src, intptr_t src_row, intptr_t src_col,
                       const void *limit, intptr_t pad, intptr_t planes, void *dst, intptr_t dst_row,
                       intptr_t dst_plane) noexcept nogil
-        fc_transform transforms[16]
+        fc_transform transforms[FC_TRANSFORMS]
         fc_map *map[FC_MAPS]
         double (*largest)(intptr_t n, const void *a) noexcept nogil
         void (*dropout)(intptr_t n, uint64_t seed, uint64_t step, uint64_t image, double p, const void *x,

@@ -98,7 +98,7 @@ def lent(Py_ssize_t size):
 
 
 def release_memory():
-    """Frees every idle block."""
+    """Frees the working memory that is kept between calls."""
     global idle_bytes
     idle.clear()
     idle_bytes = 0

@@ -154,7 +154,9 @@ def has_run_parallel():
 
 
 def set_flush_denormals(on):
-    """Whether nests flush subnormal numbers to zero. Raises TypeError unless `on` is True or False."""
+    """Whether nests flush subnormal numbers to zero, in all threads from now on; True at first.
+
+    Raises TypeError unless `on` is True or False."""
     global flush
     if on is not True and on is not False:
         raise TypeError(f"on must be True or False, got {on!r}")

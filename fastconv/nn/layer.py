@@ -56,9 +56,10 @@ class Layer:
         if not cls.__name__.startswith("_"):
             Layer.kinds[cls.__name__] = cls
 
-    def __init__(self, **arguments):
-        if arguments and type(self).__init__ is Layer.__init__:
-            raise TypeError(f"{type(self).__name__} takes no arguments, got {', '.join(arguments)}")
+    def __init__(self, *none, **arguments):
+        if none or (arguments and type(self).__init__ is Layer.__init__):
+            given = ", ".join([*map(repr, none), *arguments])
+            raise TypeError(f"{type(self).__name__} takes no arguments, got {given}")
         self.arguments = arguments  # of the constructor: what save() writes and repr() shows
         self.__dict__.update(arguments)
         self.children = {}
@@ -121,7 +122,8 @@ class Layer:
         seen = {id(self)}
         for name, child in children.items():
             if not isinstance(child, Layer):
-                raise TypeError(f"layer {name!r} must be one of fastconv.nn, got {type(child).__name__}")
+                hint = f"; write {child.__name__}()" if isinstance(child, type) and issubclass(child, Layer) else ""
+                raise TypeError(f"layer {name!r} must be one of fastconv.nn, got {type(child).__name__}{hint}")
             if child.parent is not None or id(child) in seen:
                 raise ValueError(f"layer {name!r}, {child!r}, is part of a network already")
             seen.add(id(child))
