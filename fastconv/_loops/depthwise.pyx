@@ -18,6 +18,8 @@ from fastconv._loops import depthwise_in_place
 
 from fastconv._loops.cut cimport balanced, ceil_div, least, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, kernels_for
+from fastconv._loops.planes cimport Planes, copy_channel, place_x, plane_row, size_planes, tap_at
+from fastconv._loops.rows cimport columns_inside, write_planes
 from fastconv._loops.team cimport Operands, compile
 
 cnp.import_array()
@@ -73,31 +75,27 @@ cdef struct Rows:
     const fc_kernels *kernels
     fc_geometry g
     Py_ssize_t rows, row_parts, channels, channel_parts, batch    # of a chunk; channels copied at a time
-    Py_ssize_t rows_in, row, plane, channel                       # bytes of a row, of a plane, of a channel's planes
-    intptr_t x_strides[4]                                         # of (n, c, h, w)
-    Py_ssize_t x_bytes                                            # from x to the end of its last element
+    Planes planes
     bint relu
 
 
 cdef bint set_up_rows(Rows *p, bytes geometry, Py_ssize_t itemsize):
     """Everything that shape, dtype and ISA decide; false where the planes of one output row are too much to copy."""
-    cdef Py_ssize_t C, reach, limit
+    cdef Py_ssize_t C, reach, row, limit
     p.kernels = kernels_for(itemsize)
     p.g = (<const fc_geometry *><const char *>geometry)[0]
     C, reach = p.g.groups, (p.g.R - 1) * p.g.dilation_h + 1
-    p.row = (p.g.Q + ((p.g.S - 1) * p.g.dilation_w) // p.g.stride_w) * itemsize
-    if max(reach, p.row, p.g.stride_h, p.g.stride_w) > ROWS_BYTES or (    # as products of them may be too large
-            p.g.stride_w * p.g.stride_h > ROWS_BYTES or reach * p.row * p.g.stride_w > ROWS_BYTES):
+    row = plane_row(&p.g, itemsize)
+    if max(reach, row, p.g.stride_h, p.g.stride_w) > ROWS_BYTES or (    # as products of them may be too large
+            p.g.stride_w * p.g.stride_h > ROWS_BYTES or reach * row * p.g.stride_w > ROWS_BYTES):
         return False
-    limit = max(reach, PLANES_BYTES // (p.row * p.g.stride_w))
+    limit = max(reach, PLANES_BYTES // (row * p.g.stride_w))
     p.rows = balanced(p.g.P, least(p.g.P, (limit - reach) // p.g.stride_h + 1))
     p.row_parts = ceil_div(p.g.P, p.rows)
-    p.rows_in = (p.rows - 1) * p.g.stride_h + reach
-    p.plane = p.rows_in * p.row + p.kernels.lanes * itemsize
-    p.channel = p.plane * p.g.stride_w
+    size_planes(&p.planes, &p.g, p.kernels, p.rows)
     p.channels = balanced(C, ceil_div(C, ceil_div(LEAST_ROW_CHUNKS, max(1, p.g.N * p.row_parts))))
     p.channel_parts = ceil_div(C, p.channels)
-    p.batch = max(1, least(p.channels, PLANES_BYTES // p.channel))
+    p.batch = max(1, least(p.channels, PLANES_BYTES // p.planes.channel))
     return True
 
 
@@ -116,7 +114,7 @@ def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
         set_up(&p, geometry, itemsize, in_place)
         most = max(most, p.x_bytes + p.y_bytes)
     if not p.channels_last_y and not depthwise_in_place.takes(geometry) and set_up_rows(&q, geometry, itemsize):
-        most = max(most, q.batch * q.channel)
+        most = max(most, q.batch * q.planes.channel)
     return list_bytes(&p) + most
 
 
@@ -152,7 +150,7 @@ cdef void depthwise_chunk(const void *problem, const Operands *at, Py_ssize_t in
     cdef Py_ssize_t c0 = index % p.channel_parts * p.channels, channels = least(p.channels, C - c0)
     cdef Py_ssize_t p0 = index // p.channel_parts % p.row_parts * p.rows, rows = least(p.rows, p.g.P - p0)
     cdef Py_ssize_t image = index // p.channel_parts // p.row_parts
-    cdef Py_ssize_t first = max(0, p0 * p.g.stride_h - p.g.pad_top), last, h, w, row, q, q_end, low, high, taps, j
+    cdef Py_ssize_t first = max(0, p0 * p.g.stride_h - p.g.pad_top), last, h, w, row, q, q_end, low, high, taps
     cdef Py_ssize_t x_row = p.x_strides[2], x_pixel = p.x_strides[3], y_row, y_pixel
     cdef intptr_t *tap = <intptr_t *>scratch
     cdef intptr_t *weight = tap + p.g.R * p.g.S
@@ -176,10 +174,7 @@ cdef void depthwise_chunk(const void *problem, const Operands *at, Py_ssize_t in
         y_pixel = channels * size
         y = copied + p.x_bytes
     y_row = p.g.Q * y_pixel
-    # Pixels of [low, high) have every column of the filter inside the image.
-    low = least(p.g.Q, ceil_div(p.g.pad_left, p.g.stride_w))
-    high = p.g.W - 1 + p.g.pad_left - (p.g.S - 1) * p.g.dilation_w
-    high = max(low, least(p.g.Q, high // p.g.stride_w + 1)) if high >= 0 else low
+    columns_inside(&p.g, &low, &high)
     for row in range(rows):
         h = (p0 + row) * p.g.stride_h - p.g.pad_top
         q = 0
@@ -193,10 +188,8 @@ cdef void depthwise_chunk(const void *problem, const Operands *at, Py_ssize_t in
             q = q_end
     # end: for row, while q
     if not p.channels_last_y:
-        for j from 0 <= j < channels by kernels.lanes:
-            kernels.pack(least(kernels.lanes, channels - j), rows * p.g.Q, y + j * size, size, y_pixel,
-                         at.y + ((image * C + c0 + j) * p.g.P + p0) * p.g.Q * size, p.g.P * p.g.Q * size,
-                         rows * p.g.Q, 0)
+        write_planes(kernels, channels, rows * p.g.Q, y, y_pixel,
+                     at.y + ((image * C + c0) * p.g.P + p0) * p.g.Q * size, p.g.P * p.g.Q * size)
 
 
 cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -206,29 +199,23 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
     cdef Py_ssize_t c0 = index % p.channel_parts * p.channels, c1 = least(c0 + p.channels, C)
     cdef Py_ssize_t p0 = index // p.channel_parts % p.row_parts * p.rows, rows = least(p.rows, p.g.P - p0)
     cdef Py_ssize_t image = index // p.channel_parts // p.row_parts, y_row = p.g.Q * size, c, i, batch, t
-    # Rows [first, last) of the padded image lie inside, and so do `columns` columns from pad_left on.
-    cdef Py_ssize_t h0 = p0 * p.g.stride_h - p.g.pad_top
-    cdef Py_ssize_t first = least(p.rows_in, max(0, -h0)), last = max(first, least(p.rows_in, p.g.H - h0))
-    cdef Py_ssize_t columns = max(0, least(p.g.W, p.row // size * p.g.stride_w - p.g.pad_left))
     cdef intptr_t *tap = <intptr_t *>scratch
     cdef intptr_t *weight = tap + R * S
     cdef char *planes = scratch + 2 * R * S * sizeof(intptr_t)
-    cdef const char *x = at.x + image * p.x_strides[0] + (h0 + first) * p.x_strides[2]
+    cdef const char *x = at.x + image * p.planes.x_strides[0]
     cdef char *y = at.y + (image * C * p.g.P + p0) * y_row
     for t in range(R * S):
-        i = t % S * p.g.dilation_w
-        tap[t] = (t // S * p.g.dilation_h * p.row + i % p.g.stride_w * p.plane + i // p.g.stride_w * size)
+        tap[t] = t // S * p.g.dilation_h * p.planes.row + tap_at(&p.planes, &p.g, t % S, size)
         weight[t] = t * C * size
-    kernels.scale(p.batch * p.channel // size, 0, planes)
+    kernels.scale(p.batch * p.planes.channel // size, 0, planes)
     for c from c0 <= c < c1 by p.batch:
         batch = least(p.batch, c1 - c)
         for i in range(batch):
-            kernels.split(last - first, columns, x + (c + i) * p.x_strides[1], p.x_strides[2], size,
-                          at.x + p.x_bytes, p.g.pad_left, p.g.stride_w, planes + i * p.channel + first * p.row, p.row,
-                          p.plane)
+            copy_channel(&p.planes, &p.g, kernels, x + (c + i) * p.planes.x_strides[1],
+                         p0 * p.g.stride_h - p.g.pad_top, at.x + p.planes.x_bytes, planes + i * p.planes.channel)
         for i in range(batch):
-            kernels.depthwise_rows(rows, p.g.Q, R * S, tap, weight, planes + i * p.channel, p.g.stride_h * p.row,
-                                   at.weights + (c + i) * size,
+            kernels.depthwise_rows(rows, p.g.Q, R * S, tap, weight, planes + i * p.planes.channel,
+                                   p.g.stride_h * p.planes.row, at.weights + (c + i) * size,
                                    NULL if at.bias == NULL else at.bias + (c + i) * size, p.relu,
                                    y + (c + i) * p.g.P * y_row, y_row)
     # end: for c, for i
@@ -239,18 +226,14 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
     cdef Depthwise p
     cdef Rows q
     cdef bint channels_last = (<const fc_geometry *><const char *>geometry).channels_last
-    cdef Py_ssize_t i
     made = depthwise_in_place.compiled(geometry, itemsize, strides, relu)
     if made is not None:
         return made
     if not channels_last and strides[3] == itemsize and set_up_rows(&q, geometry, itemsize):
-        take_strides(strides, channels_last, q.x_strides)
+        place_x(&q.planes, &q.g, strides, itemsize)
         q.relu = relu
-        q.x_bytes = itemsize
-        for i, last in enumerate((q.g.N - 1, q.g.groups - 1, q.g.H - 1, q.g.W - 1)):
-            q.x_bytes += max(0, last * q.x_strides[i])
         return compile(&q, sizeof(q), rows_chunk, q.g.N * q.row_parts * q.channel_parts,
-                       2 * q.g.R * q.g.S * sizeof(intptr_t) + q.batch * q.channel)
+                       2 * q.g.R * q.g.S * sizeof(intptr_t) + q.batch * q.planes.channel)
     set_up(&p, geometry, itemsize, (strides[3] if channels_last else strides[1]) == itemsize)
     take_strides(strides, channels_last, p.x_strides)
     p.relu = relu

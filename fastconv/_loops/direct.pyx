@@ -38,7 +38,7 @@ from fastconv._loops.kernels cimport (
     fc_store_of,
     kernels_for,
 )
-from fastconv._loops.rows cimport copy_rows, input_rows, row_width
+from fastconv._loops.rows cimport copy_rows, input_rows, row_width, write_planes
 from fastconv._loops.team cimport Operands, compile, followed_by, run
 
 cnp.import_array()
@@ -353,11 +353,9 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
                     done += 1
     # end: for cb, for outer, for line, for i, for jr
     if p.transposed:
-        # A few planes of y at a time, each written from one end to the other.
-        for jr from 0 <= jr < n by kernels.lanes:
-            kernels.pack(least(kernels.lanes, n - jr), rows * p.g.Q, y + jr * size, size, c_row,
-                         at.y + ((image * p.g.groups * p.g.K + channel + jr) * p.g.P + p0) * p.g.Q * size,
-                         p.g.P * p.g.Q * size, rows * p.g.Q, 0)
+        write_planes(kernels, n, rows * p.g.Q, y, c_row,
+                     at.y + ((image * p.g.groups * p.g.K + channel) * p.g.P + p0) * p.g.Q * size,
+                     p.g.P * p.g.Q * size)
 
 
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):

@@ -16,7 +16,7 @@ from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport ceil_div, least, span_start, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
-from fastconv._loops.rows cimport input_rows, row_width
+from fastconv._loops.rows cimport columns_inside, input_rows, row_width
 from fastconv._loops.team cimport Operands, compile
 
 cnp.import_array()
@@ -126,10 +126,7 @@ cdef void channels_chunk(const void *problem, const Operands *at, Py_ssize_t ind
             kernels.pack(p.columns, p.g.C, x + h * x_row, x_pixel, p.x_strides[1], copied + h * p.columns * channels,
                          channels, p.g.C, 0)
         x, x_row, x_pixel = copied, p.columns * channels, channels
-    # Pixels of [low, high) have every column of the filter inside the image.
-    low = least(p.g.Q, ceil_div(p.g.pad_left, p.g.stride_w))
-    high = p.g.W - 1 + p.g.pad_left - (p.g.S - 1) * p.g.dilation_w
-    high = max(low, least(p.g.Q, high // p.g.stride_w + 1)) if high >= 0 else low
+    columns_inside(&p.g, &low, &high)
     for row in range(p0, p1):
         h = row * p.g.stride_h - p.g.pad_top
         q = 0

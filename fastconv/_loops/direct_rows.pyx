@@ -17,8 +17,10 @@ tile's own loop runs over the channels or down the rows of the filter, whichever
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, before_last_vector, ceil_div, least, span_start, take_strides
+from fastconv._loops.cut cimport balanced, before_last_vector, ceil_div, least, span_start
 from fastconv._loops.kernels cimport FC_TAPS_IN_B, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
+from fastconv._loops.planes cimport Planes, copy_channel, place_x, plane_row, size_planes, tap_at
+from fastconv._loops.rows cimport input_rows
 from fastconv._loops.team cimport Operands, compile, run
 
 cnp.import_array()
@@ -34,38 +36,30 @@ cdef struct Rows:
     const fc_kernels *kernels
     fc_geometry g
     Py_ssize_t rows, row_parts, k_parts              # output rows of a chunk
-    Py_ssize_t rows_in, row, plane, channel          # rows copied; bytes of one, of a plane, of a channel's planes
+    Planes planes
     bint down                                        # the tile's own loop runs over filter rows, not channels
     Py_ssize_t depth, taps                           # its length, and how often it runs
     Py_ssize_t filter_bytes
-    intptr_t x_strides[4]                            # of (n, c, h, w)
-    Py_ssize_t x_bytes                               # from x to the end of its last element
     bint relu
-
-
-cdef inline Py_ssize_t input_rows(const Rows *p, Py_ssize_t rows) noexcept nogil:
-    return (rows - 1) * p.g.stride_h + (p.g.R - 1) * p.g.dilation_h + 1
 
 
 cdef void set_up(Rows *p, bytes geometry, Py_ssize_t itemsize, blocking):
     """Everything that shape, dtype, ISA and block sizes decide."""
-    cdef Py_ssize_t room
+    cdef Py_ssize_t room, row
     p.kernels = kernels_for(itemsize)
     p.g = (<const fc_geometry *><const char *>geometry)[0]
     room = p.kernels.lanes * itemsize
-    p.row = (p.g.Q + (p.g.S - 1) * p.g.dilation_w // p.g.stride_w) * itemsize
+    row = plane_row(&p.g, itemsize)
     p.rows = 1
     while p.rows < p.g.P and (
-            input_rows(p, p.rows + 1) <= (PLANES_BYTES // (p.g.C * p.g.stride_w) - room) // p.row) and (
+            input_rows(&p.g, p.rows + 1) <= (PLANES_BYTES // (p.g.C * p.g.stride_w) - room) // row) and (
             blocking is None or (p.rows + 1) * p.g.Q <= blocking.nc):
         p.rows += 1
     p.rows = balanced(p.g.P, least(p.rows, ceil_div(p.g.P, max(1, LEAST_CHUNKS // max(1, p.g.N * p.g.groups)))))
     p.row_parts = ceil_div(p.g.P, p.rows)
     p.k_parts = max(1, min(LEAST_CHUNKS // max(1, p.g.N * p.g.groups * p.row_parts),
                            p.g.K // (LEAST_TILES * p.kernels.MR)))
-    p.rows_in = input_rows(p, p.rows)
-    p.plane = p.rows_in * p.row + room
-    p.channel = p.plane * p.g.stride_w
+    size_planes(&p.planes, &p.g, p.kernels, p.rows)
     p.down = p.g.R > p.g.C
     p.depth = p.g.R if p.down else p.g.C
     p.taps = (p.g.C if p.down else p.g.R) * p.g.S
@@ -73,7 +67,7 @@ cdef void set_up(Rows *p, bytes geometry, Py_ssize_t itemsize, blocking):
 
 
 cdef Py_ssize_t scratch_bytes(const Rows *p) noexcept nogil:
-    return p.taps * sizeof(intptr_t) + LINE + p.g.C * p.channel + p.kernels.NR * p.kernels.itemsize
+    return p.taps * sizeof(intptr_t) + LINE + p.g.C * p.planes.channel + p.kernels.NR * p.kernels.itemsize
 
 
 def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
@@ -94,7 +88,7 @@ def copied_bytes(bytes geometry, Py_ssize_t itemsize):
     """Bytes of x that the chunks copy to scratch together: each part of K copies its rows again."""
     cdef Rows p
     set_up(&p, geometry, itemsize, None)
-    return p.g.C * p.channel * p.g.N * p.g.groups * p.row_parts * p.k_parts
+    return p.g.C * p.planes.channel * p.g.N * p.g.groups * p.row_parts * p.k_parts
 
 
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -120,40 +114,30 @@ def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, in
     run(prepare_chunk, &p, p.g.groups * ceil_div(LEAST_CHUNKS, p.g.groups), 0, team, &at)
 
 
-cdef void copy_planes(const Rows *p, const char *image, Py_ssize_t h0, const char *limit, char *planes) noexcept nogil:
-    """The rows from h0 on of every channel, zeros where there is no image."""
-    cdef Py_ssize_t size = p.kernels.itemsize, c
-    cdef Py_ssize_t first = least(p.rows_in, max(0, -h0)), last = max(first, least(p.rows_in, p.g.H - h0))
-    cdef Py_ssize_t columns = max(0, least(p.g.W, p.row // size * p.g.stride_w - p.g.pad_left))
-    p.kernels.scale(p.g.C * p.channel // size, 0, planes)
-    for c in range(p.g.C):
-        p.kernels.split(last - first, columns, image + c * p.x_strides[1] + (h0 + first) * p.x_strides[2],
-                        p.x_strides[2], p.x_strides[3], limit, p.g.pad_left, p.g.stride_w,
-                        planes + c * p.channel + first * p.row, p.row, p.plane)
-
-
 cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Rows *p = <const Rows *>problem
     cdef const fc_kernels *kernels = p.kernels
-    cdef Py_ssize_t size = kernels.itemsize, row_step = p.g.dilation_h * p.row
+    cdef Py_ssize_t size = kernels.itemsize, row_step = p.g.dilation_h * p.planes.row
     cdef Py_ssize_t part = index % p.k_parts, row_part = index // p.k_parts % p.row_parts
     cdef Py_ssize_t group = index // p.k_parts // p.row_parts % p.g.groups
     cdef Py_ssize_t image = index // p.k_parts // p.row_parts // p.g.groups
     cdef Py_ssize_t p0 = row_part * p.rows, rows = least(p.rows, p.g.P - p0)
     cdef Py_ssize_t k0 = span_start(p.g.K, p.k_parts, 1, part), filters = span_start(p.g.K, p.k_parts, 1, part + 1) - k0
-    cdef Py_ssize_t plane = p.g.P * p.g.Q * size, tap, tiles, tile, k, m, row, q0, q, cols, column
+    cdef Py_ssize_t plane = p.g.P * p.g.Q * size, tap, tiles, tile, k, m, row, q0, q, cols, c
     cdef Py_ssize_t whole = before_last_vector(kernels, p.g.Q), step = whole or p.g.Q
     cdef intptr_t *offsets = <intptr_t *>scratch
     cdef char *planes = scratch + p.taps * sizeof(intptr_t) + LINE
+    cdef const char *x = at.x + image * p.planes.x_strides[0]
     cdef const char *a
     cdef char *y
     cdef fc_store store = fc_store_of(1, 0, p.relu)
     for tap in range(p.taps):
-        column = tap % p.g.S * p.g.dilation_w
-        offsets[tap] = (tap // p.g.S * (p.channel if p.down else row_step) + column % p.g.stride_w * p.plane
-                        + column // p.g.stride_w * size)
-    copy_planes(p, at.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1],
-                p0 * p.g.stride_h - p.g.pad_top, at.x + p.x_bytes, planes)
+        offsets[tap] = (tap // p.g.S * (p.planes.channel if p.down else row_step)
+                        + tap_at(&p.planes, &p.g, tap % p.g.S, size))
+    kernels.scale(p.g.C * p.planes.channel // size, 0, planes)
+    for c in range(p.g.C):
+        copy_channel(&p.planes, &p.g, kernels, x + (group * p.g.C + c) * p.planes.x_strides[1],
+                     p0 * p.g.stride_h - p.g.pad_top, at.x + p.planes.x_bytes, planes + c * p.planes.channel)
     for q0 from 0 <= q0 < p.g.Q by step:
         tiles = ceil_div(filters, kernels.rows[q0 < whole])
         for tile in range(tiles):
@@ -168,7 +152,8 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
                     cols = least(kernels.NR, p.g.Q - q)
                     kernels.tile[FC_TAPS_IN_B][ceil_div(cols, kernels.lanes) - 1][m - 1](
                         p.taps, offsets, p.depth, a, p.filter_bytes, size,
-                        planes + row * p.g.stride_h * p.row + q * size, row_step if p.down else p.channel,
+                        planes + row * p.g.stride_h * p.planes.row + q * size,
+                        row_step if p.down else p.planes.channel,
                         a, 0, y + (row * p.g.Q + q) * size, plane, cols, &store)
     # end: for q0, for tile, for row, for q
 
@@ -176,11 +161,7 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
 def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, blocking):
     """y = act(conv(x, weights) + bias) for x of these strides, weights by `prepare`, y C-contiguous."""
     cdef Rows p
-    cdef Py_ssize_t i
     set_up(&p, geometry, itemsize, blocking)
-    take_strides(strides, p.g.channels_last, p.x_strides)
+    place_x(&p.planes, &p.g, strides, itemsize)
     p.relu = relu
-    p.x_bytes = itemsize
-    for i, last in enumerate((p.g.N - 1, p.g.groups * p.g.C - 1, p.g.H - 1, p.g.W - 1)):
-        p.x_bytes += max(0, last * p.x_strides[i])
     return compile(&p, sizeof(p), rows_chunk, p.g.N * p.g.groups * p.row_parts * p.k_parts, scratch_bytes(&p))

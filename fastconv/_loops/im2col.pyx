@@ -25,6 +25,7 @@ from fastconv._loops.cut cimport balanced, ceil_div, least, round_up, span_start
 from fastconv._loops.gemm cimport Blocks, by_whole_rows, default_blocks, macro_kernel
 from fastconv._loops.kernels cimport FC_RELU, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp
+from fastconv._loops.rows cimport write_planes
 from fastconv._loops.team cimport Operands, compile, flushing, followed_by, run
 
 from fastconv._loops.team import note_parallel
@@ -310,10 +311,8 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
             store.col_bias = at.bias + channel * size
         macro_kernel(kernels, m, n, k, a, a_row, a_col, b, NR * size, k * NR * size, c, c_row, &store)
     if p.transposed:
-        # A few planes of y at a time, each written from one end to the other.
-        for j from 0 <= j < n by kernels.lanes:
-            kernels.pack(least(kernels.lanes, n - j), m, c + j * size, size, c_row,
-                         at.y + image * p.y_image + ((channel + j) * p.pixels + first) * size, p.pixels * size, m, 0)
+        write_planes(kernels, n, m, c, c_row, at.y + image * p.y_image + (channel * p.pixels + first) * size,
+                     p.pixels * size)
 
 
 cdef void along_pixels_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:

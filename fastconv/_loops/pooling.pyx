@@ -14,6 +14,7 @@ from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport balanced, ceil_div, least, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, kernels_for
+from fastconv._loops.rows cimport columns_inside, write_planes
 from fastconv._loops.team cimport Operands, compile
 
 # As in depthwise.pyx, whose access to memory is the same.
@@ -54,11 +55,8 @@ cdef void pool_row(const Pool *p, Py_ssize_t row, Py_ssize_t channels, const cha
                    Py_ssize_t x_pixel, char *y, Py_ssize_t y_pixel, intptr_t *tap) noexcept nogil:
     """One output row: x and dx are where pixel (0, 0) of the image is, y (or grad) is where the row is."""
     cdef const fc_kernels *kernels = p.kernels
-    cdef Py_ssize_t h = row * p.g.stride_h - p.g.pad_top, w, q = 0, end, taps, count, at, step
-    # Pixels of [low, high) have every column of the window inside the image.
-    cdef Py_ssize_t low = least(p.g.Q, ceil_div(p.g.pad_left, p.g.stride_w))
-    cdef Py_ssize_t high = p.g.W + p.g.pad_left - p.g.S
-    high = max(low, least(p.g.Q, high // p.g.stride_w + 1)) if high >= 0 else low
+    cdef Py_ssize_t h = row * p.g.stride_h - p.g.pad_top, w, q = 0, low, high, end, taps, count, at, step
+    columns_inside(&p.g, &low, &high)
     step = p.g.stride_w * x_pixel
     while q < p.g.Q:
         end = high if q == low and high > low else q + 1
@@ -89,13 +87,11 @@ cdef void gather(const fc_kernels *kernels, Py_ssize_t rows, Py_ssize_t width, P
 cdef void scatter(const fc_kernels *kernels, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t channels, const char *src,
                   const intptr_t *strides, char *dst) noexcept nogil:
     """The way back, to an array whose rows or whose pixels are without a gap."""
-    cdef Py_ssize_t size = kernels.itemsize, pixel = channels * size, c
+    cdef Py_ssize_t size = kernels.itemsize, pixel = channels * size
     if strides[1] == size:
         kernels.pack(rows * width, channels, src, pixel, size, dst, strides[3], channels, 0)
         return
-    for c from 0 <= c < channels by kernels.lanes:
-        kernels.pack(least(kernels.lanes, channels - c), rows * width, src + c * size, size, pixel,
-                     dst + c * strides[1], strides[1], rows * width, 0)
+    write_planes(kernels, channels, rows * width, src, pixel, dst, strides[1])
 
 
 cdef void pool_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:

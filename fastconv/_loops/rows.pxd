@@ -1,8 +1,10 @@
-# Rows of the padded image, as the nests read them whose filter taps are offsets: direct.pyx, weight_grad.pyx; and the
-# pixels of tiles, for those that transform them: transformed.pyx, winograd_grad.pyx.
+# Rows of the padded image, as the nests read them whose filter taps are offsets: direct.pyx, weight_grad.pyx; the
+# pixels of tiles, for those that transform them: transformed.pyx, winograd_grad.pyx; which pixels have the filter
+# inside, for those that leave taps out: depthwise.pyx, direct_channels.pyx, pooling.pyx; and the way out of
+# channels-first results.
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport least
+from fastconv._loops.cut cimport ceil_div, least
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels
 
 
@@ -14,6 +16,23 @@ cdef inline Py_ssize_t row_width(const fc_geometry *g) noexcept nogil:
 # The same for so many output rows of an image.
 cdef inline Py_ssize_t input_rows(const fc_geometry *g, Py_ssize_t rows) noexcept nogil:
     return (rows - 1) * g.stride_h + (g.R - 1) * g.dilation_h + 1
+
+
+# The pixels of an output row, from `low` up to `high`, that have every column of the filter inside the image.
+cdef inline void columns_inside(const fc_geometry *g, Py_ssize_t *low, Py_ssize_t *high) noexcept nogil:    # OUT
+    cdef Py_ssize_t last = g.W - 1 + g.pad_left - (g.S - 1) * g.dilation_w
+    low[0] = least(g.Q, ceil_div(g.pad_left, g.stride_w))
+    high[0] = max(low[0], least(g.Q, last // g.stride_w + 1)) if last >= 0 else low[0]
+
+
+# Channels-last results in scratch to planes of y: a few at a time, which may all fall into the same sets of L1, each
+# written from one end to the other.
+cdef inline void write_planes(const fc_kernels *kernels, Py_ssize_t channels, Py_ssize_t pixels, const char *src,
+                              Py_ssize_t src_pixel, char *dst, Py_ssize_t dst_plane) noexcept nogil:
+    cdef Py_ssize_t c
+    for c from 0 <= c < channels by kernels.lanes:
+        kernels.pack(least(kernels.lanes, channels - c), pixels, src + c * kernels.itemsize, kernels.itemsize,
+                     src_pixel, dst + c * dst_plane, dst_plane, pixels, 0)
 
 
 # Copies rows first.. of the padded image in strips of `width` channels, `strip` bytes apart, pixels `pitch` bytes

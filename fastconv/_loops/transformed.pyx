@@ -41,7 +41,7 @@ from fastconv._loops.kernels cimport (
     fc_transform,
     kernels_for,
 )
-from fastconv._loops.rows cimport copy_window
+from fastconv._loops.rows cimport copy_window, write_planes
 from fastconv._loops.team cimport Operands, compile, followed_by, run
 from fastconv._loops.tile_order cimport ALL_POINTS, Order, Run, Tiles, order_of, place_in, run_from, taking_part
 
@@ -253,7 +253,7 @@ cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const
 cdef void leave(const Tiled *p, const Operands *at, const Order *order, Py_ssize_t group, Py_ssize_t first,
                 Py_ssize_t tiles, Py_ssize_t k0, Py_ssize_t filters, const char *m, char *scratch) noexcept nogil:
     """y of `tiles` tiles from `first` on, for one block of K; `m` is the group's."""
-    cdef Py_ssize_t size = p.kernels.itemsize, i = 0, j, k, row, rows, cols, p0, q0, y_row, wide, together
+    cdef Py_ssize_t size = p.kernels.itemsize, i = 0, j, row, rows, cols, p0, q0, y_row, wide, together
     cdef Py_ssize_t channel = group * p.g.K + k0, channels = p.g.groups * p.g.K, pixel = channels * size
     cdef const char *bias = NULL if at.bias == NULL else at.bias + channel * size
     cdef char *left = scratch + p.transform.scratch_bytes
@@ -274,13 +274,11 @@ cdef void leave(const Tiled *p, const Operands *at, const Order *order, Py_ssize
             p.transform.output(m + place_in(&run_, j) * p.m_row, p.m_plane, filters, bias, p.relu, rows, cols,
                                y + j * p.cols * pixel, y_row, pixel, scratch)
         if not p.channels_last_y:
-            # A few planes of y at a time, which may all fall into the same sets of L1; whole rows are one long row.
-            together = rows if wide == p.g.Q else 1
-            for k from 0 <= k < filters by p.kernels.lanes:
-                for row from 0 <= row < rows by together:
-                    y = at.y + (((run_.first.image * channels + channel + k) * p.g.P + p0 + row) * p.g.Q + q0) * size
-                    p.kernels.pack(least(p.kernels.lanes, filters - k), together * wide, left + row * y_row + k * size,
-                                   size, pixel, y, p.g.P * p.g.Q * size, together * wide, 0)
+            together = rows if wide == p.g.Q else 1    # whole rows are one long row
+            for row from 0 <= row < rows by together:
+                write_planes(p.kernels, filters, together * wide, left + row * y_row, pixel,
+                             at.y + (((run_.first.image * channels + channel) * p.g.P + p0 + row) * p.g.Q + q0) * size,
+                             p.g.P * p.g.Q * size)
         i += run_.tiles
     # end: while i
 
