@@ -257,8 +257,8 @@ MUTATIONS = [
     Mutation(
         "blocks of rows that are copied together all read the first one's",
         "fastconv/_loops/direct.pyx",
-        "x = at.shared + block % p.together * p.copied",
-        "x = at.shared",
+        "return at.shared + block % p.together * p.copied",
+        "return at.shared",
         "test_conv2d.py",
     ),
     Mutation(

@@ -269,6 +269,26 @@ cdef void copy_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
         copy_block(p, at, block, index % SHARES, SHARES, at.shared + block % p.together * p.copied)
 
 
+cdef const char *rows_of(const Direct *p, const Operands *at, Py_ssize_t block, char *own) noexcept nogil:
+    """Where the rows of x for a block are; `own`, if this thread copies them there."""
+    cdef Py_ssize_t group = block // p.row_parts % p.g.groups, image = block // p.row_parts // p.g.groups
+    if p.shared:
+        return at.shared + block % p.together * p.copied
+    if p.in_place:
+        return (at.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1]
+                + first_row(p, block % p.row_parts) * p.g.stride_h * p.row_pitch)
+    copy_block(p, at, block, 0, 1, own)
+    return own
+
+
+cdef Py_ssize_t list_offsets(const Direct *p, intptr_t *offsets) noexcept nogil:
+    """The taps that a tile runs through, as offsets into these rows; how many there are."""
+    cdef Py_ssize_t taps = p.g.R if p.joined else p.g.R * p.g.S, S = 1 if p.joined else p.g.S, tap
+    for tap in range(taps):
+        offsets[tap] = tap // S * p.g.dilation_h * p.row_pitch + tap % S * p.g.dilation_w * p.pitch
+    return taps
+
+
 cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Direct *p = <const Direct *>problem
     cdef const fc_kernels *kernels = p.kernels
@@ -281,12 +301,13 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, part + 1) - j0
     cdef Py_ssize_t channel = group * p.g.K + j0, y_row, c_row
     cdef Py_ssize_t lines = 1 if p.flat else rows, width = rows * p.g.Q if p.flat else p.g.Q    # of pixels, for tiles
-    cdef Py_ssize_t cb, channels, jr, cols, line, q, i, m, kind, taps, depth, strip_bytes, tap, done
+    cdef Py_ssize_t cb, channels, jr, cols, line, q, i, m, depth = S if p.joined else 1, strip_bytes, done
     cdef Py_ssize_t a_row = p.g.stride_w * p.pitch, ahead_row
     cdef Py_ssize_t whole = before_last_vector(kernels, n), outer, step = NR if not p.by_pixels else whole or n
     cdef Py_ssize_t tiles, height, higher, sharing, share
     cdef intptr_t *offsets = <intptr_t *>scratch
     cdef char *own = scratch + R * S * sizeof(intptr_t) + LINE
+    cdef Py_ssize_t taps = list_offsets(p, offsets), kind = FC_PRODUCT if taps == 1 else FC_TAPS_IN_A
     cdef const char *x
     cdef const char *a
     cdef const char *strip
@@ -297,22 +318,9 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef fc_store store
     if block >= p.blocks:
         return
-    if p.shared:
-        x = at.shared + block % p.together * p.copied
-    elif p.in_place:
-        x = (at.x + image * p.x_strides[0] + group * p.g.C * p.x_strides[1] + p0 * p.g.stride_h * p.row_pitch)
-    else:
-        copy_block(p, at, block, 0, 1, own)
-        x = own
-        own += p.copied
-    taps = R if p.joined else R * S
-    kind = FC_PRODUCT if taps == 1 else FC_TAPS_IN_A
-    depth = S if p.joined else 1
-    for tap in range(taps):
-        offsets[tap] = (tap * p.g.dilation_h * p.row_pitch if p.joined else
-                        tap // S * p.g.dilation_h * p.row_pitch + tap % S * p.g.dilation_w * p.pitch)
+    x = rows_of(p, at, block, own)
     if p.transposed:
-        y, c_row = own, n * size
+        y, c_row = own + (0 if p.shared else p.copied), n * size
     else:
         c_row = p.g.groups * p.g.K * size
         y = at.y + (image * p.g.P + p0) * p.g.Q * c_row + channel * size

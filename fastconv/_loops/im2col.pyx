@@ -260,6 +260,32 @@ cdef void transpose_chunk(const void *problem, const Operands *at, Py_ssize_t in
                            p.x_strides[1], to + (row * width + first) * p.pitch, p.pitch, p.g.C, 0)
 
 
+cdef struct Block:
+    const char *a
+    Py_ssize_t row, col
+
+
+cdef Block block_of(const Im2col *p, const char *x, const intptr_t *x_strides, Py_ssize_t image, Py_ssize_t pixel,
+                    Py_ssize_t first, Py_ssize_t m, Py_ssize_t pc, Py_ssize_t k, char *scratch) noexcept nogil:
+    """Rows of the im2col matrix, m pixels by k from `pc` on: where they are ready, or lowered to scratch. `pixel` is
+    the first of them counted through all images of x, `first` through its own."""
+    cdef const fc_kernels *kernels = p.kernels
+    cdef Py_ssize_t size = kernels.itemsize
+    cdef Block block
+    block.a, block.row, block.col = scratch, k * size + LINE, size
+    if p.ready:
+        block.a, block.row = x + first * p.pitch + pc * size, p.pitch
+    elif p.plain:
+        kernels.pack(m, k, x + image * p.x_strides[0] + pc * p.x_strides[1] + first * size, size, p.x_strides[1],
+                     scratch, block.row, k, 0)
+    elif x_strides[1] == size:
+        kernels.lower_rows(&p.g, x, x_strides, pixel, m, pc, pc + k, scratch, block.row)
+    else:
+        block.row, block.col = size, m * size + LINE
+        kernels.lower_columns(&p.g, x, x_strides, pixel, m, pc, pc + k, scratch, block.col, m, 0)
+    return block
+
+
 cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Im2col *p = <const Im2col *>problem
     cdef const fc_kernels *kernels = p.kernels
@@ -270,10 +296,10 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
     cdef Py_ssize_t j0 = span_start(p.g.K, p.k_parts, NR, part)
     cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, part + 1) - j0
     cdef Py_ssize_t pixel = image * p.pixels + first, channel = group * p.g.K + j0
-    cdef Py_ssize_t pc, k, j, a_row, a_col, c_row
+    cdef Py_ssize_t pc, k, j, c_row
     cdef const char *x = at.x + group * p.g.C * p.x_strides[1]
     cdef intptr_t x_strides[4]
-    cdef const char *a = scratch
+    cdef Block lowered
     cdef const char *b
     cdef char *c
     cdef fc_store store
@@ -292,24 +318,14 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
         c = at.y + pixel * c_row + channel * size
     for pc from 0 <= pc < p.depth by p.kc:
         k = least(p.kc, p.depth - pc)
-        if p.ready:
-            a_row, a_col, a = p.pitch, size, x + first * p.pitch + pc * size
-        elif p.plain:
-            a_row, a_col = k * size + LINE, size
-            kernels.pack(m, k, x + image * p.x_strides[0] + pc * p.x_strides[1] + first * size, size, p.x_strides[1],
-                         scratch, a_row, k, 0)
-        elif x_strides[1] == size:
-            a_row, a_col = k * size + LINE, size
-            kernels.lower_rows(&p.g, x, x_strides, pixel, m, pc, pc + k, scratch, a_row)
-        else:
-            a_row, a_col = size, m * size + LINE
-            kernels.lower_columns(&p.g, x, x_strides, pixel, m, pc, pc + k, scratch, a_col, m, 0)
+        lowered = block_of(p, x, x_strides, image, pixel, first, m, pc, k, scratch)
         b = (at.weights + group * weight_group_bytes(p) + pc * ceil_div(p.g.K, NR) * NR * size
              + j0 * k * size)
         store = fc_store_of(1, 0 if pc == 0 else 1, p.relu and pc + k == p.depth)
         if at.bias != NULL and pc == 0:
             store.col_bias = at.bias + channel * size
-        macro_kernel(kernels, m, n, k, a, a_row, a_col, b, NR * size, k * NR * size, c, c_row, &store)
+        macro_kernel(kernels, m, n, k, lowered.a, lowered.row, lowered.col, b, NR * size, k * NR * size, c, c_row,
+                     &store)
     if p.transposed:
         write_planes(kernels, n, m, c, c_row, at.y + image * p.y_image + (channel * p.pixels + first) * size,
                      p.pixels * size)
