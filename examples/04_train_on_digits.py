@@ -1,6 +1,8 @@
 """Train on real digits: 1797 images of 8 x 8 pixels that come with scikit-learn, a fifth of them held out.
 
 python examples/04_train_on_digits.py [epochs]
+
+Needs scikit-learn, for its data.
 """
 
 import sys

@@ -2,6 +2,8 @@
 two add at the same moment is noise that stochastic gradient descent bears; what is saved is a gradient a thread.
 
     python examples/05_train_hogwild.py [epochs]
+
+Needs scikit-learn, for its data.
 """
 
 import sys

@@ -12,9 +12,9 @@ class Blocking:
     """Block sizes of a product in elements: mc rows of A, nc columns of B, kc of the dimension summed over.
 
     "packed" and "im2col" round mc and nc up to the register tile; "blocked" takes them as they are. Sizes
-    beyond the matrix mean the whole of it. For a convolution kc cuts the sum over channels and taps; where the
-    vectors lie along K, mc counts output pixels and K is not cut, where they lie along the pixels (short sums in
-    layout "NCHW"), mc counts output channels and nc pixels; where "direct" takes many small images, mc counts those.
+    beyond the matrix mean the whole of it. Of a convolution by "direct" or "im2col", each loop nest takes those that it
+    has: mc output pixels, and kc of the sum over channels and taps; where vectors lie along the pixels (layout "NCHW"),
+    nc pixels instead; where many small images share a tile, mc images. A depthwise convolution has none to set.
 
     Raises TypeError if a size is not an integer, ValueError if it is below 1 or above 2**31 - 1."""
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from support import INSTALLED, ROOT
+from support import INSTALLED, ROOT, run_python
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 QUICK = {"04_train_on_digits": ["1"], "05_train_hogwild": ["1"]}
@@ -23,3 +23,10 @@ def test_example(path):
 
 def test_there_are_six():
     assert [path.name[:2] for path in EXAMPLES] == [f"0{i}" for i in range(1, 7)]
+
+
+def test_the_code_of_the_readme():
+    code = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+    assert "winograd4x4" in done.stdout

@@ -4,16 +4,16 @@ which comes with libomp, tells ThreadSanitizer what OpenMP orders. Python is not
 program that is, which brings the runtime along. Any report ends this with an error; nothing is suppressed."""
 
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
 import time
 from pathlib import Path
 
+import patched
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build/tsan"
-SOURCES = ("csrc", "fastconv", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 TEAMS = (2, 4, 8)
 # What is not instrumented (Python, NumPy, libomp) reports nothing of its own.
 OPTIONS = "ignore_noninstrumented_modules=1 exitcode=66"
@@ -22,22 +22,10 @@ PROGRAM = "int Py_BytesMain(int, char **);\nint main(int n, char **arguments) { 
 
 def build():
     """The folder of the library."""
-    source, site = BUILD / "source", BUILD / "site"
-    shutil.rmtree(BUILD, ignore_errors=True)
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-        else:
-            shutil.copy2(ROOT / name, source / name)
-    table = source / "csrc/isa.def"
-    lines = table.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith("FC_ISA(") or line.startswith("FC_ISA(portable,")]
-    table.write_text("".join(kept))
-    environment = {**os.environ, "CC": "clang", "CFLAGS": "-g -fsanitize=thread", "LDFLAGS": "-fsanitize=thread",
-                   "TSAN_OPTIONS": OPTIONS}  # fmt: skip
-    command = [sys.executable, "-m", "pip", "--quiet", "install", "--no-deps", "--target", str(site), str(source)]
-    subprocess.run(command, env=environment, check=True)
-    return site
+    return patched.build(
+        BUILD, lambda name, line: line if name == "portable" else "",
+        CC="clang", CFLAGS="-g -fsanitize=thread", LDFLAGS="-fsanitize=thread", TSAN_OPTIONS=OPTIONS,
+    )  # fmt: skip
 
 
 def launcher():
