@@ -70,7 +70,7 @@ clean:
 	find fastconv -name '*.so' -delete
 
 $(VENV)/library: $(SOURCES) | $(VENV)/made
-	@echo "Compiling and installing fastconv into $(VENV) (about two minutes on two cores)"
+	@echo "Compiling and installing fastconv into $(VENV) (two to four minutes on two cores)"
 	$(PIP) install .
 	@touch $@
 

@@ -117,7 +117,7 @@ def _refuse_direct(shape):
 def _refuse_weight_grad(shape):
     """The padded x of some rows or images is copied, however large."""
     height, width = (size + sum(sides) for size, sides in zip((shape.H, shape.W), shape.padding, strict=True))
-    if shape.N * shape.C * height * width > MOST_ELEMENTS:
+    if shape.C * height * width > MOST_ELEMENTS:
         return f"x with its padding would be {height}x{width} pixels, more than can be addressed"
     return None
 

@@ -14,7 +14,7 @@ from fastconv.checks import to_choice, to_count, to_int
 LARGEST = 2**63 - 1
 # Elements of an array, and pixels along an axis of padded x: so few that what nests make of them, with what they add
 # to a row and to a pixel, stays within 63 bits.
-MOST_ELEMENTS, MOST_PIXELS = 2**54, 2**40
+MOST_ELEMENTS, MOST_PIXELS = 2**56, 2**40
 LAYOUTS = ("NCHW", "NHWC")
 # A FLOP of a depthwise convolution, which loads its pixel or weight, takes the time of so many others (20 to 50 of 103
 # GF/s; counted as one, 384 channels at 14 pixels had one thread: NCHW 47 us, on two 27. AVX2 on Zen 3, 2026-11).
@@ -147,13 +147,13 @@ class ConvShape:
         taps = group_channels * self.R * self.S
         self.flops = 2 * self.N * self.K * self.P * self.Q * taps
         self.work = self.flops * (DEPTHWISE_WORK if self.depthwise else 1)  # for threads.team_size
-        for name, product in (
-            ("x", self.N * self.C * self.H * self.W),
-            ("weight", self.K * taps),
-            ("the output", self.N * self.K * self.P * self.Q),
-            ("the im2col matrix", self.N * self.P * self.Q * taps * groups),
+        for name, product, most in (
+            ("x", self.N * self.C * self.H * self.W, MOST_ELEMENTS),
+            ("weight", self.K * taps, MOST_ELEMENTS),
+            ("the output", self.N * self.K * self.P * self.Q, MOST_ELEMENTS),
+            ("the im2col matrix", self.N * self.P * self.Q * taps * groups, LARGEST // 8),  # which no nest makes
         ):
-            if product > MOST_ELEMENTS:
+            if product > most:
                 raise ValueError(
                     f"{name} would have {product} elements, more than can be addressed: input {self.input_shape}, "
                     f"kernel {self.weight_shape}, stride {stride}, padding {self.padding}, dilation {dilation}"
