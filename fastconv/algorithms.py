@@ -33,7 +33,7 @@ from fastconv.costs import (
     winograd_grad_cost,
     winograd_prepare_cost,
 )
-from fastconv.shapes import MOST_ELEMENTS, ConvShape
+from fastconv.shapes import MOST_PIXELS, ConvShape
 
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet
 MOST_ERROR = 4.0  # of rows that `auto` may choose, in the units of Algorithm.error
@@ -117,8 +117,8 @@ def _refuse_direct(shape):
 def _refuse_weight_grad(shape):
     """The padded x of some rows or images is copied, however large."""
     height, width = (size + sum(sides) for size, sides in zip((shape.H, shape.W), shape.padding, strict=True))
-    if shape.C * height * width > MOST_ELEMENTS:
-        return f"x with its padding would be {height}x{width} pixels, more than can be addressed"
+    if shape.C * height * width > MOST_PIXELS:
+        return f"an image of x with its padding would have {shape.C}x{height}x{width} elements, too many to copy"
     return None
 
 

@@ -13,7 +13,7 @@ from fastconv.checks import to_choice, to_count, to_int
 
 LARGEST = 2**63 - 1
 # Elements of an array, and pixels along an axis of padded x: so few that what nests make of them, with what they add
-# to a row and to a pixel, stays within 63 bits.
+# to a row and to a pixel, stays within 63 bits. Both axes of padded x together are the business of those that copy it.
 MOST_ELEMENTS, MOST_PIXELS = 2**56, 2**40
 LAYOUTS = ("NCHW", "NHWC")
 # A FLOP of a depthwise convolution, which loads its pixel or weight, takes the time of so many others (20 to 50 of 103
@@ -120,8 +120,8 @@ class ConvShape:
             self.K, group_channels, self.R, self.S = weight_shape
         if self.C != group_channels * groups:
             raise ValueError(
-                f"x has {self.C} channels, its input_shape {input_shape}, but weight with groups={groups} in layout "
-                f"{layout} takes {group_channels} * {groups}"
+                f"x has {self.C} channels (or input_shape has), but weight with groups={groups} in layout {layout} "
+                f"takes {group_channels} * {groups}"
             )
         if self.K % groups:
             raise ValueError(f"weight has {self.K} filters, which groups={groups} does not divide")
@@ -137,9 +137,8 @@ class ConvShape:
             for axis, size, sides, reached in zip("HW", (self.H, self.W), self.padding, reach, strict=True)
         )
         # A stride beyond the padded input is as good as one that just leaves it, and products of it fit 63 bits.
-        step = min(stride[0], padded[0]), min(stride[1], padded[1])
-        self.P, self.Q = ((padded[i] - reach[i] - 1) // step[i] + 1 for i in range(2))
-        self.stride = (step[0] if self.P > 1 else 1), (step[1] if self.Q > 1 else 1)  # of one result it means nothing
+        self.stride = min(stride[0], padded[0]), min(stride[1], padded[1])
+        self.P, self.Q = ((padded[i] - reach[i] - 1) // self.stride[i] + 1 for i in range(2))
         self.depthwise = groups > 1 and groups == self.C == self.K  # one channel and one filter a group
         self.input_shape, self.weight_shape = tuple(input_shape), tuple(weight_shape)
         pixels = (self.P, self.Q)
@@ -158,10 +157,13 @@ class ConvShape:
                     f"{name} would have {product} elements, more than can be addressed: input {self.input_shape}, "
                     f"kernel {self.weight_shape}, stride {stride}, padding {self.padding}, dilation {dilation}"
                 )
+        # Along an axis of one result a stride means nothing: nests see that of the other, which some ask to be equal.
+        down, right = (step if results > 1 else 0 for step, results in zip(self.stride, pixels, strict=True))
+        steps = down or right or 1, right or down or 1
         # fc_geometry of csrc/kernels.h: C and K are those of one group.
         self.packed = struct.pack(
             "17q", self.N, group_channels, self.H, self.W, self.K // groups, self.R, self.S, *pixels, groups,
-            *self.stride, *self.dilation, self.padding[0][0], self.padding[1][0], channels_last,
+            *steps, *self.dilation, self.padding[0][0], self.padding[1][0], channels_last,
         )  # fmt: skip
 
     @staticmethod

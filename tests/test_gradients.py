@@ -10,6 +10,7 @@ from support import DTYPES, LAYOUTS, MEMORY, dtype_name, only_chunk, poison, rea
 
 import fastconv as fc
 from fastconv import reference
+from fastconv._loops import scratch
 from fastconv.algorithms import ALGORITHMS, BY_NAME
 from fastconv.shapes import input_grad_parts
 
@@ -282,6 +283,20 @@ REFUSED = [
         ValueError,
         "'direct' cannot do this",
     ),
+    (
+        fc.conv2d_weight_grad,
+        (zeros(1, 1, 1, 1), zeros(1, 1, 1, 1), 2),
+        {"dilation": (2**20 - 1, 2**32 - 1), "padding": ((0, 2**20 - 1), (0, 2**32 - 1))},
+        ValueError,
+        "too many to copy",
+    ),
+    (
+        fc.conv2d_weight_grad,
+        (zeros(2, 64, 1, 1), zeros(2, 64, 1, 1), 2),
+        {"dilation": (2**20 - 1, 2**30 - 1), "padding": ((0, 2**20 - 1), (0, 2**30 - 1)), "groups": 64},
+        ValueError,
+        "too many to copy",
+    ),
     (fc.conv2d_weight_grad, (X, GRAD, 3), {"groups": 0}, ValueError, "groups must be at least 1"),
     (fc.conv2d_weight_grad, (X, GRAD, 3), {"groups": True}, TypeError, "groups must be an integer"),
     (fc.conv2d_weight_grad, (X, GRAD, 3), {"layout": "CHWN"}, ValueError, "layout"),
@@ -314,3 +329,10 @@ def test_out_may_not_be_an_input():
     square = zeros(2, 4, 6, 7)
     with pytest.raises(ValueError, match="out shares memory with grad"):
         fc.conv2d_input_grad(square, zeros(4, 4, 1, 1), square.shape, out=square)
+
+
+def test_a_weight_gradient_copies_no_more_images_than_there_are():
+    x, grad = np.ones((1, 1, 512, 512), np.float32), np.ones((1, 1, 1, 1), np.float32)
+    fc.release_memory()
+    np.testing.assert_array_equal(fc.conv2d_weight_grad(x, grad, 512, num_threads=1), x)
+    assert scratch.held_bytes() < 8 * x.nbytes

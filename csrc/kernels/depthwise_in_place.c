@@ -124,8 +124,9 @@ static void depthwise_3x3_step_2(intptr_t rows, intptr_t columns, const void *x,
  * that go on from pixel to pixel (144 channels at 56 pixels, 8 images: 41 GF/s by 4 x 1 pixels, 30 by 4 x 2, 16 by
  * 1 x 8; AVX2 on Zen 3, 2026-11).
  *
- * By steps of 2 they are 9 streams and more, which prefetchers lose: what the next pixel reads is fetched (96 channels at
- * 112 pixels: 26 and 30 GF/s, 8 images 17 and 23, on two threads 26 and 44; by steps of 1 it does as much harm as good).
+ * By steps of 2 they are 9 streams and more, which prefetchers lose: what the next pixel reads is fetched
+ * (96 channels at 112 pixels: 26 and 30 GF/s, 8 images 17 and 23, on two threads 26 and 44; by steps of 1
+ * it does as much harm as good).
  *
  * quick: all taps are inside; whole: so are the lanes. */
 #define CHANNEL_ROWS 4

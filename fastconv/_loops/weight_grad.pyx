@@ -87,7 +87,7 @@ cdef void set_up(WeightGrad *p, bytes geometry, Py_ssize_t itemsize, tuple x_str
     p.row_pitch = row_width(&p.g) * p.pitch
     p.rows = balanced(p.g.P, max(1, PIXELS // p.g.Q))
     p.row_blocks = ceil_div(p.g.P, p.rows)
-    p.images = max(1, PIXELS // (p.g.P * p.g.Q))
+    p.images = max(1, least(p.g.N, PIXELS // (p.g.P * p.g.Q)))
     p.image_pitch = input_rows(&p.g, p.rows) * p.row_pitch
     p.strip_pitch = p.images * p.image_pitch
     p.blocks = ceil_div(p.g.N, p.images) * p.row_blocks
