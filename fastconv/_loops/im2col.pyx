@@ -260,18 +260,18 @@ cdef void transpose_chunk(const void *problem, const Operands *at, Py_ssize_t in
                            p.x_strides[1], to + (row * width + first) * p.pitch, p.pitch, p.g.C, 0)
 
 
-cdef struct Block:
+cdef struct Lowered:
     const char *a
     Py_ssize_t row, col
 
 
-cdef Block block_of(const Im2col *p, const char *x, const intptr_t *x_strides, Py_ssize_t image, Py_ssize_t pixel,
-                    Py_ssize_t first, Py_ssize_t m, Py_ssize_t pc, Py_ssize_t k, char *scratch) noexcept nogil:
+cdef Lowered lower_block(const Im2col *p, const char *x, const intptr_t *x_strides, Py_ssize_t image, Py_ssize_t pixel,
+                         Py_ssize_t first, Py_ssize_t m, Py_ssize_t pc, Py_ssize_t k, char *scratch) noexcept nogil:
     """Rows of the im2col matrix, m pixels by k from `pc` on: where they are ready, or lowered to scratch. `pixel` is
     the first of them counted through all images of x, `first` through its own."""
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t size = kernels.itemsize
-    cdef Block block
+    cdef Lowered block
     block.a, block.row, block.col = scratch, k * size + LINE, size
     if p.ready:
         block.a, block.row = x + first * p.pitch + pc * size, p.pitch
@@ -299,7 +299,7 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
     cdef Py_ssize_t pc, k, j, c_row
     cdef const char *x = at.x + group * p.g.C * p.x_strides[1]
     cdef intptr_t x_strides[4]
-    cdef Block lowered
+    cdef Lowered lowered
     cdef const char *b
     cdef char *c
     cdef fc_store store
@@ -318,7 +318,7 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
         c = at.y + pixel * c_row + channel * size
     for pc from 0 <= pc < p.depth by p.kc:
         k = least(p.kc, p.depth - pc)
-        lowered = block_of(p, x, x_strides, image, pixel, first, m, pc, k, scratch)
+        lowered = lower_block(p, x, x_strides, image, pixel, first, m, pc, k, scratch)
         b = (at.weights + group * weight_group_bytes(p) + pc * ceil_div(p.g.K, NR) * NR * size
              + j0 * k * size)
         store = fc_store_of(1, 0 if pc == 0 else 1, p.relu and pc + k == p.depth)
