@@ -17,9 +17,9 @@ enum { FC_PRODUCT, FC_TAPS_IN_A, FC_TAPS_IN_B, FC_TILES };
 /* How a tile starts and how it leaves the registers: c = act(alpha * (bias + sum) + beta * c).
  * beta == 0 never reads c. */
 typedef struct {
-    int onto,
-        scaled; /* beta is not 0; alpha is not 1, or beta is not 0 or 1. (A tile that compares doubles needs 6 %
-                         more time for 16 products each; AVX2 on Zen 3, 2026-11.) */
+    int onto; /* beta is not 0 */
+    int scaled; /* alpha is not 1, or beta is not 0 or 1. (A tile that compares doubles needs 6 % more time for 16
+                 * products each; AVX2 on Zen 3, 2026-11.) */
     double alpha, beta;
     const void *row_bias; /* one value per row of the tile, or NULL; at most one of the two is given */
     const void *col_bias; /* one value per column, or NULL */

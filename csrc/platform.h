@@ -15,8 +15,8 @@ static inline int fc_thread_id(void) { return 0; }
 #endif
 
 /* Subnormal operands and results cost tens of cycles each: fc_flush_subnormals turns them into zeros in
- * the calling thread and returns the state that fc_restore_fp puts back. Exceptions are masked as well: kernels compare
- * with NaN, which would end a process that traps them. */
+ * the calling thread and returns the state that fc_restore_fp puts back. Exceptions are masked as well (on AArch64 most
+ * CPUs cannot trap them): kernels compare with NaN, which would end a process that traps them. */
 #if defined(__SSE2__)
 #include <immintrin.h>
 typedef unsigned fc_fp_state;

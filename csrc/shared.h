@@ -7,8 +7,9 @@
 
 #include <sched.h>
 #include <stdint.h>
+#include <string.h>
 
-#define FC_SHARED(real, bits, name)                                                                    \
+#define FC_SHARED(real, name)                                                                          \
     static inline real fc_load_##name(const real *p) {                                                 \
         real value;                                                                                    \
         __atomic_load(p, &value, __ATOMIC_RELAXED);                                                    \
@@ -19,11 +20,9 @@
     }                                                                                                  \
     /* Stores value; whether another thread had changed what was loaded, bit for bit. */               \
     static inline int fc_swap_##name(real *p, real loaded, real value) {                               \
-        union {                                                                                        \
-            real r;                                                                                    \
-            bits b;                                                                                    \
-        } before = {.r = loaded}, after = {.r = value};                                                \
-        return __atomic_exchange_n((bits *)p, after.b, __ATOMIC_RELAXED) != before.b;                  \
+        real before;                                                                                   \
+        __atomic_exchange(p, &value, &before, __ATOMIC_RELAXED);                                       \
+        return memcmp(&before, &loaded, sizeof before) != 0;                                           \
     }                                                                                                  \
     static inline void fc_atomic_add_##name(real *p, real value) {                                     \
         real before = fc_load_##name(p), after;                                                        \
@@ -31,8 +30,8 @@
         while (!__atomic_compare_exchange(p, &before, &after, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED)); \
     }
 
-FC_SHARED(float, uint32_t, f32)
-FC_SHARED(double, uint64_t, f64)
+FC_SHARED(float, f32)
+FC_SHARED(double, f64)
 
 /* An index that another thread may be changing: read once, so that what was checked is what is used. */
 static inline int64_t fc_load_index(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }

@@ -58,6 +58,8 @@ class Algorithm:
                                                       fills y, C-contiguous in shape.layout, for x of those strides
         prepare(geometry, weight, out, blocking, team)   packs a C-contiguous weight into `out`, a byte array of
         prepared_bytes(geometry, itemsize, blocking)     so many bytes
+        as_it_comes(geometry, itemsize, blocking)        whether that is a copy, which a call can do without: False in
+                                                         nests that lack it
         workspace_bytes(geometry, itemsize, blocking)    scratch of a call on one thread, at most
 
     or None for the definition's loops, which take the weight as it is, C-contiguous. cost(shape, itemsize) is seconds
@@ -257,6 +259,15 @@ def _weight_bytes(row, shape, itemsize, blocking, _isa):
     return row.nest(shape).prepared_bytes(shape.packed, itemsize, blocking)
 
 
+@lru_cache(maxsize=1024)
+def _packed_bytes(row, shape, itemsize, blocking, isa):
+    """Bytes that a call packs its weight into, 0 if it takes it as it comes."""
+    nest = row.nest and row.nest(shape)
+    if nest is None or (hasattr(nest, "as_it_comes") and nest.as_it_comes(shape.packed, itemsize, blocking)):
+        return 0
+    return _weight_bytes(row, shape, itemsize, blocking, isa)
+
+
 def choose_weight_grad(shape, itemsize, algorithm="auto", strict=False):
     """The weight gradient that runs: that of the named row, or for "auto" the cheapest that does not refuse.
 
@@ -281,8 +292,9 @@ def choose_weight_grad(shape, itemsize, algorithm="auto", strict=False):
 
 def row_cost(row, shape, itemsize, prepared):
     """Seconds on the nominal core, the preparation of the weights included unless they are prepared."""
-    extra = 0.0 if prepared or row.prepare_cost is None else row.prepare_cost(shape, itemsize)
-    return row.cost(shape, itemsize) + extra
+    if prepared or row.prepare_cost is None or not _packed_bytes(row, shape, itemsize, None, active_isa()):
+        return row.cost(shape, itemsize)
+    return row.cost(shape, itemsize) + row.prepare_cost(shape, itemsize)
 
 
 def _may_spoil(row, shape):
@@ -292,10 +304,10 @@ def _may_spoil(row, shape):
 
 
 def _pack(row, shape, weight, blocking, team, kept):
-    """The contiguous weight as the row's nest takes it, in memory that is kept, or lent for this call."""
-    if row.nest is None:
+    """The contiguous weight as the row's nest takes it: itself, or in memory that is kept, or lent for this call."""
+    size = _packed_bytes(row, shape, weight.itemsize, blocking, active_isa())
+    if not size:
         return weight
-    size = row.weight_bytes(shape, weight.itemsize, blocking)
     packed = empty((size,), BYTE) if kept or size < SMALL else lent(size)
     row.nest(shape).prepare(shape.packed, weight, packed, blocking, team)
     return packed

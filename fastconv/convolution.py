@@ -95,7 +95,7 @@ def im2col(x, kernel_size, *, stride=1, padding=0, dilation=1, layout="NCHW", nu
     x = as_array(x, "x")
     shape = window_shape(x.shape, kernel_size, stride, padding, dilation, layout)
     rows, columns = shape.N * shape.P * shape.Q, shape.C * shape.R * shape.S
-    team = threads.team_size(rows * columns, num_threads)
+    team = threads.team_size(threads.ELEMENT_WORK * rows * columns, num_threads)
     out = empty((rows, columns), x.dtype)
     if out.size:
         _im2col.im2col(shape.packed, in_nchw_order(x, layout), out, team)
@@ -113,7 +113,7 @@ def col2im(cols, input_shape, kernel_size, *, stride=1, padding=0, dilation=1, l
     expected = (shape.N * shape.P * shape.Q, shape.C * shape.R * shape.S)
     if cols.shape != expected:
         raise ValueError(f"cols must have shape {expected} for this input_shape and kernel_size, got {cols.shape}")
-    team = threads.team_size(cols.size, num_threads)
+    team = threads.team_size(threads.ELEMENT_WORK * cols.size, num_threads)
     x = empty(input_shape, cols.dtype)
     if x.size:
         pixels, taps = (shape.N, shape.P, shape.Q), (shape.R, shape.S)

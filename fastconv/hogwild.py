@@ -39,9 +39,8 @@ def accumulate(shared, updates, *, indices=None, scale=1.0, mode="hogwild", num_
     """shared += scale * (the sum of the rows of updates), in place; each thread takes rows, and threads write the
     same elements at the same time.
 
-    shared: (n,), contiguous, float32 or float64. updates, of its dtype: (U, n), or with indices, integers (U, k),
-    (U, k): row u then adds
-    updates[u, j] to shared[indices[u, j]].
+    shared: (n,), contiguous, float32 or float64. updates, of its dtype: (U, n); or (U, k) with indices, integers of the
+    same shape: then row u adds updates[u, j] to shared[indices[u, j]].
     mode: "hogwild": no locks, relaxed loads and stores; of two threads that add to one element at once, one may be
     lost, so the result may differ from call to call. "atomic": atomic adds, and "locked": locks, each for some of
     the vector; nothing is lost, but the order of the sum is left to chance. "private": each thread owns a part of

@@ -23,7 +23,7 @@ class Plan:
         self._prepare(weight, bias, num_threads)
 
     def _prepare(self, weight, bias, num_threads=None):
-        team = threads.team_size(weight.size, num_threads)
+        team = threads.team_size(threads.ELEMENT_WORK * weight.size, num_threads)
         row, weights = prepare_weights(self._row, self._shape, weight, self._blocking, team)
         if np.may_share_memory(weights, weight):
             weights = weights.copy()

@@ -197,7 +197,7 @@ class Job:
             part = order[first : first + together]
             self.forward_backward(session, part, seed, step + first // batch_size, num_threads, batch_size)
             if not descends:
-                team = threads.team_size(10 * self.store.parameters.size, num_threads)
+                team = threads.team_size(threads.ELEMENT_WORK * self.store.parameters.size, num_threads)
                 session.update(lr, decay, momentum, 1 / len(part), team)
             self.store.changed()
             advance(-(-len(part) // batch_size))

@@ -86,6 +86,21 @@ def test_products_that_underflow_are_flushed(flushing):
     assert (fc.matmul(small, small) == np.float32(4 * 2.0**-140)).all()
 
 
+@pytest.mark.parametrize("mode", ["private", "locked", "atomic", "hogwild"])
+@pytest.mark.parametrize("scattered", [False, True], ids=["rows", "indices"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_name)
+def test_shared_sums_that_underflow_are_flushed(dtype, scattered, mode, flushing, eager):
+    tiny = np.finfo(dtype).smallest_normal / dtype(8)
+    places = np.arange(600).reshape(2, 300) if scattered else None
+    for flush in (True, False):
+        fc.set_flush_denormals(flush)
+        for threads in (1, 2):
+            shared = np.zeros(600 if scattered else 300, dtype)
+            updates = np.full((2, 300), tiny) * np.array([[1], [0]], dtype)
+            fc.hogwild.accumulate(shared, updates, indices=places, mode=mode, num_threads=threads)
+            assert (shared[:300] == (0 if flush else tiny)).all()
+
+
 TRAPPING = """
 import ctypes, numpy as np, fastconv as fc
 x, w, a = np.ones((1, 8, 9, 9), np.float32), np.ones((16, 8, 3, 3), np.float32), np.ones((40, 40), np.float32)

@@ -447,7 +447,7 @@ MUTATIONS = [
     ),
     Mutation(
         "pixels in one place divide by their distance",
-        "fastconv/_loops/direct.pyx",
+        "fastconv/_loops/cut.pxd",
         "apart = pixel | sets",
         "apart = pixel",
         "test_conv2d.py::test_zero_strides",
@@ -549,6 +549,20 @@ MUTATIONS = [
         'if content["fastconv"] != fastconv.__version__:',
         'if not isinstance(content["fastconv"], str):',
         "test_tuning.py",
+    ),
+    Mutation(
+        "a single result of a 1x1 filter is a pixel, even where it is padding",
+        "fastconv/_loops/im2col.pyx",
+        "p.g.pad_top == 0\n            and p.g.pad_left == 0 and p.g.P == p.g.H",
+        "p.g.P == p.g.H",
+        "test_conv2d.py",
+    ),
+    Mutation(
+        "a call leaves out the copy of weights that its nest wants apart",
+        "fastconv/_loops/im2col.pyx",
+        "return not p.along_k and p.filter_bytes == p.depth * itemsize",
+        "return not p.along_k",
+        "test_conv2d.py",
     ),
     Mutation(
         "the last row of x that a 1x1 filter with a stride meets is forgotten",

@@ -27,7 +27,6 @@ INLINE cvec c_mul(cvec a, const real *w) {
     const vec re = broadcast(w[0]), im = broadcast(w[1]);
     return (cvec){a.re * re - a.im * im, a.re * im + a.im * re};
 }
-INLINE cvec c_swap(cvec a) { return (cvec){a.im, a.re}; }
 
 /* The transforms of 4 and of 8 elements, in place. */
 INLINE void butterfly4(cvec z[4]) {

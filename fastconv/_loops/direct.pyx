@@ -9,8 +9,8 @@ written once (once per block of channels).
 
     chunk: (image, group, block of output rows, part of K), cut by shape alone
       rows of x -> scratch    channels-last, padded with zeros, pixels `pitch` bytes apart; skipped where x
-                              already lies like that (channels-last, no padding), a phase before, into scratch that
-                              all threads share, where several parts of K read the same rows
+                              already lies like that (channels-last, no padding); done in a phase before, into scratch
+                              that all threads share, where several parts of K read the same rows
       for cb in C by CB       CB * R * S is at most 1024: as KC in gemm.pyx
         for jr in K by NR     a strip of weights [tap][c][NR] stays in L2 while the rows pass it
           for p in the block
@@ -28,7 +28,16 @@ FLOP at 14 x 32 floats; the copy into scratch moves each pixel once for 2*R*S*K 
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, before_last_vector, ceil_div, fetchers, least, span_start, take_strides
+from fastconv._loops.cut cimport (
+    balanced,
+    before_last_vector,
+    ceil_div,
+    collide,
+    fetchers,
+    least,
+    span_start,
+    take_strides,
+)
 from fastconv._loops.kernels cimport (
     FC_PRODUCT,
     FC_TAPS_IN_A,
@@ -125,14 +134,6 @@ cdef void set_up(Direct *p, bytes geometry, Py_ssize_t itemsize, blocking):
     p.together = balanced(p.blocks, max(1, SHARED_BYTES // p.copied))
 
 
-cdef inline bint collide(const Direct *p, Py_ssize_t pixel) noexcept:
-    """Whether a tile's pixels, so many bytes apart, take most ways of some sets of L1 from the weights. Of eight ways
-    six do no harm, so tiles of six rows are never copied for this (1024 -> 256 at 14 pixels 99 GF/s in place, copied
-    96; 2048 -> 512 at 7 99 and 85; AVX2 on Zen 3, 2026-11)."""
-    cdef Py_ssize_t sets = 4096, apart = pixel | sets    # whose lowest bit is pixel's, or 4096
-    return p.kernels.MR > 6 * sets // (apart & -apart)
-
-
 cdef void place(Direct *p) noexcept:
     """Reads x in place where it is channels-last and needs no padding."""
     cdef Py_ssize_t size = p.kernels.itemsize
@@ -140,7 +141,7 @@ cdef void place(Direct *p) noexcept:
         p.g.pad_top == 0 and p.g.pad_left == 0
         and (p.g.P - 1) * p.g.stride_h + (p.g.R - 1) * p.g.dilation_h < p.g.H
         and (p.g.Q - 1) * p.g.stride_w + (p.g.S - 1) * p.g.dilation_w < p.g.W)
-    if not inside or p.x_strides[1] != size or collide(p, p.x_strides[3] * p.g.stride_w):
+    if not inside or p.x_strides[1] != size or collide(p.kernels, p.x_strides[3] * p.g.stride_w):
         return
     if p.joined and p.x_strides[3] != p.g.C * size:
         return

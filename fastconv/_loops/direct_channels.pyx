@@ -69,6 +69,11 @@ def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
     return g.groups * g.K * g.R * g.S * g.C * itemsize
 
 
+def as_it_comes(bytes geometry, Py_ssize_t itemsize, blocking):
+    """`prepare` only copies."""
+    return True
+
+
 def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
     """Bytes of scratch of each thread at most: less where x is read in place."""
     cdef Channels p

@@ -1,4 +1,5 @@
-# The packed product, shared with im2col.pyx and linear.pyx: c = act(alpha * a @ b + beta * c + bias), strides in bytes.
+# The packed product, shared with im2col.pyx and linear.pyx: c = act(alpha * (bias + a @ b) + beta * c), strides in
+# bytes.
 from fastconv._loops.kernels cimport fc_kernels, fc_store
 
 cdef struct Blocks:

@@ -12,8 +12,6 @@ im2col.pyx, product_here by linear.pyx.
 Start reading at packed. Threads share the packed block of B and take blocks of rows, and of columns where
 rows are few: rectangles of C, cut by shape alone, as the sum over k of a few rows is (rows_times_matrix), so any
 number of threads gives the same bits."""
-from libc.stdint cimport intptr_t
-
 from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, round_up, span_start
 from fastconv._loops.kernels cimport FC_PRODUCT, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.scratch cimport Block, borrow, give_back
@@ -79,10 +77,9 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
                        const char *a, Py_ssize_t a_row, Py_ssize_t a_col,          # IN
                        const char *b, Py_ssize_t b_row, Py_ssize_t b_strip,        # IN, strips of NR
                        char *c, Py_ssize_t c_row, const fc_store *store) noexcept nogil:
-    """c = act(alpha * a @ b + beta * c + bias) for one block: the loops over jr and ir. The rows are
+    """c = act(alpha * (bias + a @ b) + beta * c) for one block: the loops over jr and ir. The rows are
     balanced: 49 are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7."""
     cdef Py_ssize_t jr, ir, rows, cols, i, tiles, height, higher, sharing, ahead_row, size = kernels.itemsize
-    cdef intptr_t no_tap = 0
     cdef const char *strip
     cdef fc_store s = store[0]
     for jr from 0 <= jr < n by kernels.NR:
@@ -102,7 +99,7 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
             if store.row_bias != NULL:
                 s.row_bias = <const char *>store.row_bias + ir * size
             kernels.tile[FC_PRODUCT][1 if cols > kernels.lanes else 0][rows - 1](
-                1, &no_tap, k, a + ir * a_row, a_row, a_col, strip, b_row,
+                1, NULL, k, a + ir * a_row, a_row, a_col, strip, b_row,
                 strip + b_strip + (i & sharing - 1) * k * ahead_row, ahead_row,
                 c + ir * c_row + jr * size, c_row, cols, &s)
             ir += rows
@@ -288,14 +285,13 @@ cdef void dot_chunk(const void *problem, const Operands *at, Py_ssize_t index, c
     cdef Py_ssize_t size = g.kernels.itemsize
     cdef Py_ssize_t j0 = span_start(g.n, g.col_parts, 4, index)
     cdef Py_ssize_t j1 = span_start(g.n, g.col_parts, 4, index + 1)
-    cdef Py_ssize_t j, pc, k
+    cdef Py_ssize_t pc, k
     cdef fc_store store
     for pc from 0 <= pc < g.k by g.blocks.kc:
         k = least(g.blocks.kc, g.k - pc)
         store = fc_store_of(g.alpha, g.beta if pc == 0 else 1, 0)
-        for j from j0 <= j < j1 by 4:
-            g.kernels.dot(g.m, least(4, j1 - j), 1, NULL, NULL, k, g.a + pc * size, g.a_row,
-                          g.b + pc * size + j * g.b_col, g.b_col, g.c + j * size, g.c_row, &store)
+        g.kernels.dot(g.m, j1 - j0, 1, NULL, NULL, k, g.a + pc * size, g.a_row, g.b + pc * size + j0 * g.b_col, g.b_col,
+                      g.c + j0 * size, g.c_row, &store)
 
 
 cdef int gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, double alpha,

@@ -21,8 +21,9 @@ cimport numpy as cnp
 
 from fastconv._loops.cut cimport ceil_div, least, span_start
 from fastconv._loops.kernels cimport fc_kernels
-from fastconv._loops.platform cimport fc_thread_id
+from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp, fc_thread_id
 from fastconv._loops.scratch cimport Block, borrow, give_back
+from fastconv._loops.team cimport flushing
 
 from fastconv._loops.team import note_parallel
 
@@ -228,11 +229,14 @@ cdef Py_ssize_t accumulate_rows(floating[:] shared, const floating[:, :] updates
     cdef Block locks = borrow(locks_bytes)
     cdef Py_ssize_t row, n = updates.shape[1], rows = updates.shape[0], lost = 0
     cdef int t
+    cdef fc_fp_state state
+    cdef bint flush = flushing()
     to.vector, to.itemsize, to.mode, to.locks = <char *>&shared[0], sizeof(floating), mode, <fc_lock *>locks.data
     memset(locks.data, 0, locks_bytes)
     if team > 1:
         note_parallel()
     with nogil, parallel(num_threads=team):
+        state = fc_flush_subnormals(flush)
         if mode == PRIVATE:
             for t in prange(team, schedule="static"):
                 add_own(&shared[0], span_start(shared.shape[0], team, PIECE, t),
@@ -244,6 +248,7 @@ cdef Py_ssize_t accumulate_rows(floating[:] shared, const floating[:, :] updates
                 else:
                     lost += add_at(&to, shared.shape[0], n, &at[row, 0], (rows - row) * n, &updates[row, 0], scale,
                                    count)
+        fc_restore_fp(state)
     give_back(locks)
     return lost
 

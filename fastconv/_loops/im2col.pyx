@@ -21,7 +21,7 @@ from cython.parallel cimport parallel, prange
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, least, round_up, span_start, take_strides
+from fastconv._loops.cut cimport balanced, ceil_div, collide, least, round_up, span_start, take_strides
 from fastconv._loops.gemm cimport Blocks, by_whole_rows, default_blocks, macro_kernel
 from fastconv._loops.kernels cimport FC_RELU, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp
@@ -64,6 +64,7 @@ cdef struct Im2col:
     fc_geometry g
     Py_ssize_t depth, images, pixels              # k = R*S*C; pixels of one image, or of all at once
     Py_ssize_t kc, blocks, block, k_parts         # pixel blocks of at most `block`
+    Py_ssize_t filter_bytes                       # from a filter to the next, where vectors lie along the pixels
     bint along_k, transposed                      # vectors along K; y is channels-first all the same
     bint plain, in_place                          # x itself is lowered[k, pixel]; and is read where it lies
     bint shared, ready                            # x is transposed first; and then is the matrix, under 1x1 filters
@@ -92,6 +93,9 @@ cdef void set_up(Im2col *p, bytes geometry, Py_ssize_t itemsize, blocking):
         blocks.mc, blocks.nc, blocks.kc = blocking.mc, blocking.nc, blocking.kc
     p.depth = p.g.R * p.g.S * p.g.C
     p.kc = balanced(p.depth, blocks.kc)
+    p.filter_bytes = p.depth * itemsize
+    if collide(kernels, p.filter_bytes):
+        p.filter_bytes += LINE
     # Vectors along the pixels, unless the sum is so long that transposing the result at its end costs less
     # than the macro-kernel gains, or that leaves more of them empty than vectors along K do.
     p.along_k = p.g.channels_last or p.depth >= LONG_SUM or (
@@ -119,13 +123,14 @@ cdef Py_ssize_t weight_group_bytes(const Im2col *p) noexcept nogil:
     cdef Py_ssize_t size = p.kernels.itemsize
     if p.along_k:
         return p.depth * ceil_div(p.g.K, p.kernels.NR) * p.kernels.NR * size
-    return p.g.K * (p.depth * size + ceil_div(p.depth, p.kc) * LINE)
+    return p.g.K * p.filter_bytes
 
 
 cdef bint all_pixels(const Im2col *p) noexcept nogil:
-    """Whether a filter sees one pixel, and each in turn; with a stride as many results may be padding."""
-    return (p.g.R == 1 and p.g.S == 1 and p.g.stride_h == 1 and p.g.stride_w == 1 and p.g.P == p.g.H
-            and p.g.Q == p.g.W)
+    """Whether a filter sees one pixel, and each in turn. As many results as pixels may be those of padding: with a
+    stride, or where a single result has lost its stride (shapes.py)."""
+    return (p.g.R == 1 and p.g.S == 1 and p.g.stride_h == 1 and p.g.stride_w == 1 and p.g.pad_top == 0
+            and p.g.pad_left == 0 and p.g.P == p.g.H and p.g.Q == p.g.W)
 
 
 cdef void share(Im2col *p) noexcept:
@@ -147,11 +152,17 @@ cdef Py_ssize_t shared_bytes(const Im2col *p) noexcept nogil:
     return p.together * p.copied if p.shared else 0
 
 
+cdef Py_ssize_t lowered_bytes(const Im2col *p) noexcept nogil:
+    """Of a block of pixels, vectors along K: as rows or as columns."""
+    cdef Py_ssize_t size = p.kernels.itemsize
+    return max(p.block * (p.kc * size + LINE), p.kc * (p.block * size + LINE))
+
+
 cdef Py_ssize_t scratch_bytes(const Im2col *p) noexcept nogil:
     cdef Py_ssize_t size = p.kernels.itemsize, lowered
     if not p.along_k:
         return p.block // p.kernels.NR * (p.kc * p.kernels.NR * size + STRIP_GAP)
-    lowered = max(p.block * (p.kc * size + LINE), p.kc * (p.block * size + LINE))
+    lowered = lowered_bytes(p)
     if p.transposed:
         lowered += p.block * (ceil_div(p.g.K, p.k_parts) + p.kernels.NR) * size
     return lowered
@@ -162,6 +173,13 @@ def prepared_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
     cdef Im2col p
     set_up(&p, geometry, itemsize, blocking)
     return p.g.groups * weight_group_bytes(&p)
+
+
+def as_it_comes(bytes geometry, Py_ssize_t itemsize, blocking):
+    """Whether `prepare` only copies."""
+    cdef Im2col p
+    set_up(&p, geometry, itemsize, blocking)
+    return not p.along_k and p.filter_bytes == p.depth * itemsize
 
 
 def workspace_bytes(bytes geometry, Py_ssize_t itemsize, blocking):
@@ -183,8 +201,8 @@ def transposes(bytes geometry, Py_ssize_t itemsize):
 
 
 cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    """A share of one block of k of one group: strips of NR columns [k][NR], k counting (r, s, c); or rows [K][k] a
-    cache line apart, k as the layout's weights have it."""
+    """A share of one block of k of one group: strips of NR columns [k][NR], k counting (r, s, c); or rows [K][k] as
+    they come, but apart where they would collide."""
     cdef const Im2col *p = <const Im2col *>problem
     cdef Py_ssize_t size = p.kernels.itemsize, NR = p.kernels.NR, k_blocks = ceil_div(p.depth, p.kc)
     cdef Py_ssize_t shares = ceil_div(LEAST_CHUNKS, p.g.groups), j0 = span_start(p.g.K, shares, NR, index % shares)
@@ -197,8 +215,8 @@ cdef void prepare_chunk(const void *problem, const Operands *at, Py_ssize_t inde
         packed += (pc * ceil_div(p.g.K, NR) * NR + j0 * k) * size
         p.kernels.pack(k, filters, w, size, p.depth * size, packed, NR * size, NR, k * NR * size)
     else:
-        packed += p.g.K * (pc * size + block * LINE) + j0 * (k * size + LINE)
-        p.kernels.pack(filters, k, w, p.depth * size, size, packed, k * size + LINE, k, 0)
+        packed += j0 * p.filter_bytes + pc * size
+        p.kernels.pack(filters, k, w, p.depth * size, size, packed, p.filter_bytes, k, 0)
 
 
 cdef inline Py_ssize_t reordered(const Im2col *p) noexcept nogil:
@@ -311,7 +329,7 @@ cdef void along_k_chunk(const void *problem, const Operands *at, Py_ssize_t inde
         x, pixel = at.shared + unit % p.together * p.copied, first
         x_strides[0], x_strides[1], x_strides[3], x_strides[2] = 0, size, p.g.C * size, p.g.W * p.g.C * size
     if p.transposed:
-        c = scratch + max(p.block * (p.kc * size + LINE), p.kc * (p.block * size + LINE))
+        c = scratch + lowered_bytes(p)
         c_row = n * size
     else:
         c_row = p.g.groups * p.g.K * size
@@ -341,7 +359,7 @@ cdef void along_pixels_chunk(const void *problem, const Operands *at, Py_ssize_t
     cdef Py_ssize_t first = block * p.block, n = least(p.block, p.pixels - first)
     cdef Py_ssize_t i0 = span_start(p.g.K, p.k_parts, 1, part)
     cdef Py_ssize_t m = span_start(p.g.K, p.k_parts, 1, part + 1) - i0
-    cdef Py_ssize_t channel = group * p.g.K + i0, pc, k, a_row
+    cdef Py_ssize_t channel = group * p.g.K + i0, pc, k
     # The columns that fill no vector are copied even if the others are read in place.
     cdef Py_ssize_t whole = n // kernels.lanes * kernels.lanes if p.in_place else 0
     cdef const char *x = at.x + group * p.g.C * p.x_strides[1]
@@ -352,9 +370,7 @@ cdef void along_pixels_chunk(const void *problem, const Operands *at, Py_ssize_t
     for pc from 0 <= pc < p.depth by p.kc:
         k = least(p.kc, p.depth - pc)
         lowered = x + image * p.x_strides[0] + pc * p.x_strides[1] + first * size
-        a_row = k * size + LINE
-        a = (at.weights + group * weight_group_bytes(p) + p.g.K * (pc * size + pc // p.kc * LINE)
-             + i0 * a_row)
+        a = at.weights + group * weight_group_bytes(p) + i0 * p.filter_bytes + pc * size
         c = at.y + image * p.y_image + (channel * p.pixels + first) * size
         if whole < n and p.plain:
             kernels.pack(k, n - whole, lowered + whole * size, p.x_strides[1], size, scratch, NR * size, NR,
@@ -366,10 +382,10 @@ cdef void along_pixels_chunk(const void *problem, const Operands *at, Py_ssize_t
         if at.bias != NULL and pc == 0:
             store.row_bias = at.bias + channel * size
         if whole > 0:
-            macro_kernel(kernels, m, whole, k, a, a_row, size, lowered, p.x_strides[1], NR * size,
-                         c, p.pixels * size, &store)
+            macro_kernel(kernels, m, whole, k, a, p.filter_bytes, size, lowered, p.x_strides[1], NR * size, c,
+                         p.pixels * size, &store)
         if whole < n:
-            macro_kernel(kernels, m, n - whole, k, a, a_row, size, scratch, NR * size,
+            macro_kernel(kernels, m, n - whole, k, a, p.filter_bytes, size, scratch, NR * size,
                          k * NR * size + STRIP_GAP, c + whole * size, p.pixels * size, &store)
     # end: for pc
 
@@ -395,7 +411,7 @@ cdef void whole_rows_chunk(const void *problem, const Operands *at, Py_ssize_t i
     for row from 0 <= row < p.depth by READ_TOGETHER:
         for i in range(p.g.K):
             kernels.axpy(least(READ_TOGETHER, p.depth - row), n, 1,
-                         filters + i * (p.depth * size + LINE) + row * size, size,
+                         filters + i * p.filter_bytes + row * size, size,
                          x + row * p.x_strides[1], p.x_strides[1], y + i * y_row)
     if p.relu:
         for i in range(p.g.K):

@@ -32,7 +32,7 @@ cdef struct Linear:
 
 cdef void linear_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Linear *p = <const Linear *>problem
-    cdef Py_ssize_t size = p.kernels.itemsize, first = index * p.columns, n = least(p.columns, p.n_out - first), i, j
+    cdef Py_ssize_t size = p.kernels.itemsize, first = index * p.columns, n = least(p.columns, p.n_out - first), i
     cdef Py_ssize_t x_row = p.n_in * size, y_row = p.n_out * size
     cdef const char *weights = at.weights + first * x_row
     cdef char *y = at.y + first * size
@@ -45,9 +45,7 @@ cdef void linear_chunk(const void *problem, const Operands *at, Py_ssize_t index
     if p.tiled:
         product_here(p.kernels, p.rows, n, p.n_in, at.x, x_row, size, weights, size, x_row, 1, y, y_row, scratch)
         return
-    for j from 0 <= j < n by 4:
-        p.kernels.dot(p.rows, least(4, n - j), 1, NULL, NULL, p.n_in, at.x, x_row, weights + j * x_row, x_row,
-                      y + j * size, y_row, &onto)
+    p.kernels.dot(p.rows, n, 1, NULL, NULL, p.n_in, at.x, x_row, weights, x_row, y, y_row, &onto)
 
 
 cdef void input_grad_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:

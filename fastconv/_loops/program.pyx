@@ -1,5 +1,5 @@
 """A network as a flat program: a list of steps, each a nest with its operands, over an arena of activations. Built by
-fastconv/nn/program.py; run for a batch here, and image by image in fastconv/_loops/evaluation.pyx and training.pyx.
+fastconv/nn/program.py; run here, for a batch or image by image, and in training.pyx.
 
 A program is immutable and knows no addresses: an operand is an offset from one of a few bases (program.pxd). So one
 program runs in many threads at once, each with a Frame that says where the bases are."""

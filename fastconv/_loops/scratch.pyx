@@ -46,7 +46,8 @@ cdef class Block:
 
 
 cdef Block borrow(size_t size):
-    """A block of at least `size` bytes; MemoryError if there is none to be had."""
+    """A block of at least `size` bytes: the last used of those that are idle, which are freed as long as they are too
+    small. MemoryError if there is none to be had."""
     global idle_bytes
     cdef Block block
     while idle:

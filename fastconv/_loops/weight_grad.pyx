@@ -1,4 +1,5 @@
-"""The weight gradient of a convolution, a product whose sum runs over the pixels. Called by fastconv/gradients.py.
+"""The weight gradient of a convolution, a product whose sum runs over the pixels. Called by fastconv/gradients.py
+and by networks.
 
     dw[k, r, s, c] = sum_{n, p, q} grad[n, p, q, k] * x[n, p*stride_h - pad_top + r*dilation_h, ..., c]
 

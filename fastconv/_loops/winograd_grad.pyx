@@ -173,7 +173,6 @@ cdef void multiply(const WinogradGrad *p, const char *shared, Py_ssize_t part, P
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, f, jr, cols, c, m, i, row = p.filters * size
     cdef Py_ssize_t blocks, sharing
-    cdef intptr_t no_tap = 0
     cdef const char *v
     cdef const char *strip
     cdef fc_store store = fc_store_of(1, again, 0)
@@ -188,7 +187,7 @@ cdef void multiply(const WinogradGrad *p, const char *shared, Py_ssize_t part, P
             for i in range(blocks):
                 m = (channels - c) // (blocks - i)
                 kernels.tile[FC_PRODUCT][ceil_div(cols, kernels.lanes) - 1][m - 1](
-                    1, &no_tap, tiles, v + c * size, size, p.v_row, strip, NR * size,
+                    1, NULL, tiles, v + c * size, size, p.v_row, strip, NR * size,
                     strip + p.g_strip + i % sharing * tiles * (NR * size // sharing), NR * size // sharing,
                     panel + f * p.channels * row + c * row + jr * size, row, cols, &store)
                 c += m
