@@ -448,7 +448,7 @@ MUTATIONS = [
     Mutation(
         "pixels in one place divide by their distance",
         "fastconv/_loops/cut.pxd",
-        "apart = pixel | sets",
+        "apart = row | sets",
         "apart = pixel",
         "test_conv2d.py::test_zero_strides",
     ),
