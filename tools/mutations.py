@@ -447,7 +447,7 @@ MUTATIONS = [
     ),
     Mutation(
         "pixels in one place divide by their distance",
-        "fastconv/_loops/cut.pxd",
+        "fastconv/_loops/tiles.pxd",
         "apart = row | sets",
         "apart = pixel",
         "test_conv2d.py::test_zero_strides",

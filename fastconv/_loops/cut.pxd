@@ -1,8 +1,11 @@
-# How the nests cut ranges into blocks, which rows a tile may read where they lie, and the order in which the nests take
-# the axes of an image.
+# How the nests cut ranges into blocks, and the order in which they take the axes of an image.
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.kernels cimport fc_kernels
+# Bytes of a cache line. Rows a power of two apart would share the sets of L1: they are kept a line apart, and strips
+# two, for which it is while they are written.
+cdef enum:
+    LINE = 64
+    STRIP_GAP = 128
 
 
 cdef inline Py_ssize_t least(Py_ssize_t x, Py_ssize_t y) noexcept nogil:
@@ -28,28 +31,6 @@ cdef inline Py_ssize_t span_start(Py_ssize_t total, Py_ssize_t parts, Py_ssize_t
                                   Py_ssize_t index) noexcept nogil:
     cdef Py_ssize_t at = (ceil_div(total, unit) * index // parts) * unit
     return at if at < total else total
-
-
-# Of n columns, those before a single vector that is left over. Its tiles may be taller, and then it has a turn of its
-# own.
-cdef inline Py_ssize_t before_last_vector(const fc_kernels *kernels, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t rest = n % kernels.NR
-    return n - rest if rest <= kernels.lanes and kernels.rows[0] > kernels.MR else n
-
-
-# Whether a tile's rows of A, so many bytes apart, take most ways of some sets of L1 from B. Of eight ways six do no
-# harm, so tiles of six rows are never copied for this (1x1 filters, 1024 -> 256 at 14 pixels 99 GF/s in place, copied
-# 96; 2048 -> 512 at 7 99 and 85; AVX2 on Zen 3, 2026-11).
-cdef inline bint collide(const fc_kernels *kernels, Py_ssize_t row) noexcept:
-    cdef Py_ssize_t sets = 4096, apart = row | sets    # whose lowest bit is row's, or 4096
-    return kernels.MR > 6 * sets // (apart & -apart)
-
-
-# Of the tiles that multiply with a strip of B, how many share the fetching of the next one, each so many times less of
-# a row for each of its own rows: evenly, because a strip that the first tile fetches alone keeps it waiting (512 -> 512
-# at 14 pixels by Winograd, 37 MB of weights from memory: 306 and 372 GF/s; Emerald Rapids, 2026-11).
-cdef inline Py_ssize_t fetchers(Py_ssize_t tiles) noexcept nogil:
-    return 4 if tiles >= 4 else 2 if tiles >= 2 else 1
 
 
 # The strides of (n, c, h, w), whatever the layout of x.

@@ -28,16 +28,7 @@ FLOP at 14 x 32 floats; the copy into scratch moves each pixel once for 2*R*S*K 
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport (
-    balanced,
-    before_last_vector,
-    ceil_div,
-    collide,
-    fetchers,
-    least,
-    span_start,
-    take_strides,
-)
+from fastconv._loops.cut cimport LINE, balanced, ceil_div, least, span_start, take_strides
 from fastconv._loops.kernels cimport (
     FC_PRODUCT,
     FC_TAPS_IN_A,
@@ -49,6 +40,7 @@ from fastconv._loops.kernels cimport (
 )
 from fastconv._loops.rows cimport copy_rows, input_rows, row_width, write_planes
 from fastconv._loops.team cimport Operands, compile, followed_by, run
+from fastconv._loops.tiles cimport Heights, before_last_vector, collide, fetchers, height_of, heights_of, tile_of
 
 cnp.import_array()
 
@@ -68,7 +60,6 @@ cdef enum:
     ROWS_BYTES = 384 << 10
     SHARED_BYTES = 4 << 20
     SHARES = 4
-    LINE = 64
     JOINED = 512
     LEAST_CHUNKS = 8
     LEAST_STRIPS = 2
@@ -305,7 +296,8 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef Py_ssize_t cb, channels, jr, cols, line, q, i, m, depth = S if p.joined else 1, strip_bytes, done
     cdef Py_ssize_t a_row = p.g.stride_w * p.pitch, ahead_row
     cdef Py_ssize_t whole = before_last_vector(kernels, n), outer, step = NR if not p.by_pixels else whole or n
-    cdef Py_ssize_t tiles, height, higher, sharing, share
+    cdef Py_ssize_t sharing, share
+    cdef Heights heights
     cdef intptr_t *offsets = <intptr_t *>scratch
     cdef char *own = scratch + R * S * sizeof(intptr_t) + LINE
     cdef Py_ssize_t taps = list_offsets(p, offsets), kind = FC_PRODUCT if taps == 1 else FC_TAPS_IN_A
@@ -333,16 +325,15 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
         strip = (at.weights + group * group_bytes(p) + cb * R * S * ceil_div(p.g.K, NR) * NR * size
                  + j0 // NR * strip_bytes)
         for outer from 0 <= outer < n by step:
-            tiles = ceil_div(width, kernels.rows[outer < whole])
-            height, higher = width // tiles, width % tiles
-            sharing = fetchers(lines * tiles)
+            heights = heights_of(kernels, width, least(NR, n - outer))
+            sharing = fetchers(lines * heights.count)
             share, ahead_row = strip_bytes // sharing, NR * size // sharing
             done = 0
             for line in range(lines):
                 a = x + line * p.g.stride_h * p.row_pitch + cb * size
                 q = 0
-                for i in range(tiles):
-                    m = height + (i < higher)
+                for i in range(heights.count):
+                    m = height_of(&heights, i)
                     c = y + line * y_row + q * c_row
                     weights = strip + outer // NR * strip_bytes
                     ahead = weights + strip_bytes + (done & sharing - 1) * share
@@ -352,7 +343,7 @@ cdef void direct_chunk(const void *problem, const Operands *at, Py_ssize_t index
                         cols = least(NR, n - jr)
                         if at.bias != NULL and cb == 0:
                             store.col_bias = at.bias + (channel + jr) * size
-                        kernels.tile[kind][1 if cols > kernels.lanes else 0][m - 1](
+                        tile_of(kernels, kind, m, cols)(
                             taps, offsets, depth * channels, a + q * a_row, a_row, size, weights, NR * size, ahead,
                             ahead_row, c + jr * size, c_row, cols, &store)
                         weights += strip_bytes

@@ -16,15 +16,16 @@ runs of a pixel need weights that are runs as well, so these are packed once for
           for jr in K by NR   a strip of the weights [r][s][c][NR] of the range of q; all of them stay in L2
             for n by MR       the tile, or a taller one of one vector
 
-Tiles of pixels and of images, 32 images, 5x5: 6 -> 16 filters at 4 x 4 pixels 70 and 151 GF/s of the definition, 1 ->
+Heights of pixels and of images, 32 images, 5x5: 6 -> 16 filters at 4 x 4 pixels 70 and 151 GF/s of the definition, 1 ->
 6 at 8 x 8 12 and 21 (AVX2 on Zen 3, 2026-11). All images for a strip, instead of all weights for a few images, were
 slower: tap by tap an image is read in short runs, which nothing fetches ahead."""
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, least, span_start, take_strides
+from fastconv._loops.cut cimport LINE, balanced, ceil_div, least, span_start, take_strides
 from fastconv._loops.kernels cimport FC_TAPS_IN_A, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.team cimport Operands, compile, run
+from fastconv._loops.tiles cimport Heights, height_of, heights_of, tile_of
 
 cnp.import_array()
 
@@ -35,7 +36,6 @@ cdef enum:
     MOST_ROWS = 64
     WEIGHT_BYTES = 256 << 10
     IMAGES_BYTES = 128 << 10
-    LINE = 64
     LEAST_CHUNKS = 4
 
 # The columns of the filter that meet the image at one column of y, and where the weights of that range are.
@@ -179,7 +179,8 @@ cdef void images_chunk(const void *problem, const Operands *at, Py_ssize_t index
     cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, part = index // p.bands, band = index % p.bands
     cdef Py_ssize_t first = span_start(p.g.N, p.parts, 1, part)
     cdef Py_ssize_t images = span_start(p.g.N, p.parts, 1, part + 1) - first
-    cdef Py_ssize_t c_row = p.g.P * p.g.Q * p.g.K * size, row, q, jr, cols, tiles, i, m, n, r, depth
+    cdef Py_ssize_t c_row = p.g.P * p.g.Q * p.g.K * size, row, q, jr, cols, i, m, n, r, depth
+    cdef Heights heights
     cdef intptr_t *offsets = <intptr_t *>scratch
     cdef const Range *columns
     cdef Range rows
@@ -201,15 +202,16 @@ cdef void images_chunk(const void *problem, const Operands *at, Py_ssize_t index
             y = at.y + first * c_row + (row * p.g.Q + q) * p.g.K * size
             for jr from 0 <= jr < p.g.K by NR:
                 cols = least(NR, p.g.K - jr)
-                tiles = ceil_div(images, kernels.rows[cols > kernels.lanes])
+                if jr == 0 or cols <= kernels.lanes:
+                    heights = heights_of(kernels, images, cols)
                 weights = (at.weights + columns.weights + jr // NR * strip_bytes(p, columns)
                            + rows.first * depth * NR * size)
                 if at.bias != NULL:
                     store.col_bias = at.bias + jr * size
                 n = 0
-                for i in range(tiles):
-                    m = images // tiles + (i < images % tiles)
-                    kernels.tile[FC_TAPS_IN_A][1 if cols > kernels.lanes else 0][m - 1](
+                for i in range(heights.count):
+                    m = height_of(&heights, i)
+                    tile_of(kernels, FC_TAPS_IN_A, m, cols)(
                         rows.count, offsets, depth, pixel + n * p.image, p.image, size, weights, NR * size, weights, 0,
                         y + n * c_row + jr * size, c_row, cols, &store)
                     n += m

@@ -17,18 +17,18 @@ tile's own loop runs over the channels or down the rows of the filter, whichever
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, before_last_vector, ceil_div, least, span_start
+from fastconv._loops.cut cimport LINE, balanced, ceil_div, least, span_start
 from fastconv._loops.kernels cimport FC_TAPS_IN_B, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.planes cimport Planes, copy_channel, place_x, plane_row, size_planes, tap_at
 from fastconv._loops.rows cimport input_rows
 from fastconv._loops.team cimport Operands, compile, run
+from fastconv._loops.tiles cimport before_last_vector, tile_of
 
 cnp.import_array()
 
 # PLANES_BYTES: half of Zen 3's L2; the filters lie beside them. LEAST_CHUNKS as in direct.pyx.
 cdef enum:
     PLANES_BYTES = 256 << 10
-    LINE = 64
     LEAST_CHUNKS = 8
     LEAST_TILES = 2
 
@@ -150,7 +150,7 @@ cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
             for row in range(rows):
                 for q from q0 <= q < least(p.g.Q, q0 + step) by kernels.NR:
                     cols = least(kernels.NR, p.g.Q - q)
-                    kernels.tile[FC_TAPS_IN_B][ceil_div(cols, kernels.lanes) - 1][m - 1](
+                    tile_of(kernels, FC_TAPS_IN_B, m, cols)(
                         p.taps, offsets, p.depth, a, p.filter_bytes, size,
                         planes + row * p.g.stride_h * p.planes.row + q * size,
                         row_step if p.down else p.planes.channel,

@@ -12,10 +12,11 @@ im2col.pyx, product_here by linear.pyx.
 Start reading at packed. Threads share the packed block of B and take blocks of rows, and of columns where
 rows are few: rectangles of C, cut by shape alone, as the sum over k of a few rows is (rows_times_matrix), so any
 number of threads gives the same bits."""
-from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, round_up, span_start
+from fastconv._loops.cut cimport LINE, STRIP_GAP, balanced, ceil_div, least, round_up, span_start
 from fastconv._loops.kernels cimport FC_PRODUCT, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.scratch cimport Block, borrow, give_back
 from fastconv._loops.team cimport Operands, run
+from fastconv._loops.tiles cimport Heights, fetchers, height_of, heights_of, tile_of
 
 # KC: C is read and written once per KC, and with C in L3 that is what costs: on Zen 4 a 1024-cubed product
 # ran at 86, 102 and 108 of 118 GF/s with KC 256, 512 and 1024. A strip, 1024 x 32 floats, is 128 KB and
@@ -25,8 +26,6 @@ cdef enum:
     KC = 1024
     NC = 2048
     MC = 56
-    LINE = 64
-    STRIP_GAP = 128      # strips a power of two apart would share the sets of L1 while they are written
 
 # Below these many rows (in tiles) or columns (in strips) a block is read in place: it would be used too
 # few times to pay for a copy.
@@ -77,28 +76,27 @@ cdef void macro_kernel(const fc_kernels *kernels, Py_ssize_t m, Py_ssize_t n, Py
                        const char *a, Py_ssize_t a_row, Py_ssize_t a_col,          # IN
                        const char *b, Py_ssize_t b_row, Py_ssize_t b_strip,        # IN, strips of NR
                        char *c, Py_ssize_t c_row, const fc_store *store) noexcept nogil:
-    """c = act(alpha * (bias + a @ b) + beta * c) for one block: the loops over jr and ir. The rows are
-    balanced: 49 are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7."""
-    cdef Py_ssize_t jr, ir, rows, cols, i, tiles, height, higher, sharing, ahead_row, size = kernels.itemsize
+    """c = act(alpha * (bias + a @ b) + beta * c) for one block: the loops over jr and ir."""
+    cdef Py_ssize_t jr, ir, rows, cols, i, sharing, ahead_row, size = kernels.itemsize
+    cdef Heights heights
     cdef const char *strip
     cdef fc_store s = store[0]
     for jr from 0 <= jr < n by kernels.NR:
         cols = least(kernels.NR, n - jr)
         if jr == 0 or cols <= kernels.lanes:
-            tiles = ceil_div(m, kernels.rows[cols > kernels.lanes])
-            height, higher = m // max(1, tiles), m % max(1, tiles)
+            heights = heights_of(kernels, m, cols)
             # Rows of B in place are not one run, of which each tile could fetch a part.
-            sharing = fetchers(tiles) if b_row == kernels.NR * size else 1
+            sharing = fetchers(heights.count) if b_row == kernels.NR * size else 1
             ahead_row = b_row // sharing
         strip = b + jr // kernels.NR * b_strip
         if store.col_bias != NULL:
             s.col_bias = <const char *>store.col_bias + jr * size
         ir = 0
-        for i in range(tiles):
-            rows = height + (i < higher)
+        for i in range(heights.count):
+            rows = height_of(&heights, i)
             if store.row_bias != NULL:
                 s.row_bias = <const char *>store.row_bias + ir * size
-            kernels.tile[FC_PRODUCT][1 if cols > kernels.lanes else 0][rows - 1](
+            tile_of(kernels, FC_PRODUCT, rows, cols)(
                 1, NULL, k, a + ir * a_row, a_row, a_col, strip, b_row,
                 strip + b_strip + (i & sharing - 1) * k * ahead_row, ahead_row,
                 c + ir * c_row + jr * size, c_row, cols, &s)

@@ -21,12 +21,13 @@ from cython.parallel cimport parallel, prange
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, collide, least, round_up, span_start, take_strides
+from fastconv._loops.cut cimport LINE, STRIP_GAP, balanced, ceil_div, least, round_up, span_start, take_strides
 from fastconv._loops.gemm cimport Blocks, by_whole_rows, default_blocks, macro_kernel
 from fastconv._loops.kernels cimport FC_RELU, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp
 from fastconv._loops.rows cimport write_planes
 from fastconv._loops.team cimport Operands, compile, flushing, followed_by, run
+from fastconv._loops.tiles cimport collide
 
 from fastconv._loops.team import note_parallel
 
@@ -41,8 +42,6 @@ cnp.import_array()
 # lowered by columns (128 -> 128 at 56 pixels, stride 2: 1.6 MB, 88 GF/s, by columns 68; Zen 3, 2026-11). SHARES as in
 # direct.pyx.
 cdef enum:
-    LINE = 64
-    STRIP_GAP = 128       # as in gemm.pyx
     PIXEL_COLUMNS = 256
     ROUND_BYTES = 1 << 20
     CALL_BYTES = 2 << 20

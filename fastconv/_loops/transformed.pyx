@@ -22,7 +22,7 @@ scratch with zeros around, a run of tiles of one row at a time. Channels-first y
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, round_up, take_strides
+from fastconv._loops.cut cimport LINE, balanced, ceil_div, least, round_up, take_strides
 from fastconv._loops.kernels cimport (
     FC_FFT_16,
     FC_FFT_32,
@@ -44,11 +44,11 @@ from fastconv._loops.kernels cimport (
 from fastconv._loops.rows cimport copy_window, write_planes
 from fastconv._loops.team cimport Operands, compile, followed_by, run
 from fastconv._loops.tile_order cimport ALL_POINTS, Order, Run, Tiles, order_of, place_in, run_from, taking_part
+from fastconv._loops.tiles cimport Heights, fetchers, height_of, heights_of, tile_of
 
 cnp.import_array()
 
 cdef enum:
-    LINE = 64
     FUSED_WEIGHTS = 5 << 19      # bytes of U up to which every group reads it again
     GROUP_BYTES = 384 << 10      # V and M of a fused group
     LEAST_GROUP = 12             # tiles whose V fills a fused group, times parts: they share a reading of U
@@ -218,8 +218,9 @@ cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const
     """M of a group for one block of K."""
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t NR = kernels.NR, size = kernels.itemsize, parts = p.transform.parts
-    cdef Py_ssize_t strip_bytes = parts * p.depth * NR * size, start, end, blocks, sharing, share
-    cdef Py_ssize_t f, part, jr, cols, i, ir, rows, each, longer
+    cdef Py_ssize_t strip_bytes = parts * p.depth * NR * size, start, end, sharing, share, ahead_row
+    cdef Py_ssize_t f, part, jr, cols, i, ir, rows
+    cdef Heights heights
     cdef intptr_t taps[2]
     cdef const char *a
     cdef fc_store store = fc_store_of(1, 0, 0)
@@ -230,18 +231,17 @@ cdef void multiply(const Tiled *p, const Order *order, Py_ssize_t filters, const
             # Whole vectors, which take the short way out of a tile: M has room for them, and U has zeros.
             cols = round_up(least(NR, filters - jr), kernels.lanes)
             if jr == 0 or cols < NR:
-                blocks = ceil_div(end - start, kernels.rows[cols // kernels.lanes - 1])
-                sharing = fetchers(parts * blocks)
-                share = strip_bytes // sharing
-                each, longer = (end - start) // max(1, blocks), (end - start) % max(1, blocks)
+                heights = heights_of(kernels, end - start, cols)
+                sharing = fetchers(parts * heights.count)
+                share, ahead_row = strip_bytes // sharing, NR * size // sharing
             for part in range(parts):
                 a = v + (f * (2 * parts - 1) + part) * p.v_plane
                 ir = start
-                for i in range(blocks):
-                    rows = each + (i < longer)
-                    kernels.tile[FC_PRODUCT if parts == 1 else FC_TAPS_IN_A][cols // kernels.lanes - 1][rows - 1](
+                for i in range(heights.count):
+                    rows = height_of(&heights, i)
+                    tile_of(kernels, FC_PRODUCT if parts == 1 else FC_TAPS_IN_A, rows, cols)(
                         parts, taps, p.depth, a + ir * p.v_row, p.v_row, size, u, NR * size,
-                        u + strip_bytes + (part * blocks + i & sharing - 1) * share, NR * size // sharing,
+                        u + strip_bytes + (part * heights.count + i & sharing - 1) * share, ahead_row,
                         m + (f * parts + part) * p.m_plane + ir * p.m_row + jr * size, p.m_row, cols, &store)
                     ir += rows
             u += strip_bytes

@@ -21,10 +21,11 @@ Depthwise, the vectors run over channels: a sum for each tap, with pixels where 
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, least, round_up, span_start, take_strides
+from fastconv._loops.cut cimport LINE, balanced, ceil_div, least, round_up, span_start, take_strides
 from fastconv._loops.kernels cimport FC_TAPS_IN_A, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
 from fastconv._loops.rows cimport copy_rows, input_rows, row_width
 from fastconv._loops.team cimport Compiled, Operands, compile, followed_by
+from fastconv._loops.tiles cimport Heights, height_of, heights_of, tile_of
 
 cnp.import_array()
 
@@ -40,7 +41,6 @@ cdef enum:
     CHANNELS = 576
     LEAST_CHANNELS = 16
     MOST_CHANNELS = 256
-    LINE = 64
     JOINED = 128
     LEAST_CHUNKS = 16
     DEPTHWISE_BYTES = 256
@@ -172,7 +172,9 @@ cdef void panel_chunk(const void *problem, const Operands *at, Py_ssize_t index,
     cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, k_part + 1) - k0
     cdef Py_ssize_t first = span_start(p.blocks, p.parts, 1, part), last = span_start(p.blocks, p.parts, 1, part + 1)
     cdef Py_ssize_t taps = p.g.R if p.joined else p.g.R * p.g.S, run = p.g.S * channels if p.joined else channels
-    cdef Py_ssize_t block, rows, strip_bytes, jr, cols, tap, tap_offset, strip, tiles, i, c, end, m, c_row = n * size
+    cdef Py_ssize_t block, rows, strip_bytes, jr, cols, tap, tap_offset, strip, i, c, m, c_row = n * size
+    cdef Heights full, rest
+    cdef const Heights *heights
     cdef intptr_t *row_offsets = <intptr_t *>scratch
     cdef char *x = scratch + p.images * p.rows * sizeof(intptr_t) + LINE
     cdef char *grad = scratch + copied_bytes(p)
@@ -186,16 +188,17 @@ cdef void panel_chunk(const void *problem, const Operands *at, Py_ssize_t index,
         store = fc_store_of(1, 0 if block == first else 1, 0)
         for jr from 0 <= jr < n by NR:
             cols = least(NR, n - jr)
+            full = heights_of(kernels, least(p.width, run), cols)
+            rest = heights_of(kernels, run - (p.strips - 1) * p.width, cols)
             for tap in range(taps):
                 tap_offset = (tap * p.g.dilation_h * p.row_pitch if p.joined else
                               tap // p.g.S * p.g.dilation_h * p.row_pitch + tap % p.g.S * p.g.dilation_w * p.pitch)
                 for strip in range(p.strips):
                     c = strip * p.width
-                    end = run if strip == p.strips - 1 else c + p.width
-                    tiles = ceil_div(end - c, kernels.rows[cols > kernels.lanes])
-                    for i in range(tiles):
-                        m = (end - c) // (tiles - i)
-                        kernels.tile[FC_TAPS_IN_A][ceil_div(cols, kernels.lanes) - 1][m - 1](
+                    heights = &full if strip < p.strips - 1 else &rest
+                    for i in range(heights.count):
+                        m = height_of(heights, i)
+                        tile_of(kernels, FC_TAPS_IN_A, m, cols)(
                             rows, row_offsets, p.g.Q, x + tap_offset + strip * p.strip_pitch
                             + (c - strip * p.width) * size, size, p.g.stride_w * p.pitch,
                             grad + jr // NR * strip_bytes, NR * size, grad, 0,

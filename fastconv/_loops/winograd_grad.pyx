@@ -18,7 +18,7 @@ which runs nests of its own, no more than WAITING_BYTES wait: else there is one 
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, fetchers, least, round_up, take_strides
+from fastconv._loops.cut cimport LINE, balanced, ceil_div, least, round_up, take_strides
 from fastconv._loops.kernels cimport (
     FC_PRODUCT,
     FC_WINOGRAD_GRAD,
@@ -31,6 +31,7 @@ from fastconv._loops.kernels cimport (
 )
 from fastconv._loops.rows cimport copy_window
 from fastconv._loops.team cimport Operands, compile, followed_by
+from fastconv._loops.tiles cimport Heights, fetchers, height_of, heights_of, tile_of
 from fastconv._loops.weight_grad cimport deliver_function, store_panel
 
 cnp.import_array()
@@ -48,7 +49,6 @@ cdef enum:
     LEAST_CHUNKS = 4
     RUN = 8
     SUM = 128
-    LINE = 64
 
 cdef struct WinogradGrad:
     const fc_kernels *kernels
@@ -172,7 +172,8 @@ cdef void multiply(const WinogradGrad *p, const char *shared, Py_ssize_t part, P
     """A panel of M plus the products of so many tiles of the round; `again`: there is a sum already."""
     cdef const fc_kernels *kernels = p.kernels
     cdef Py_ssize_t size = kernels.itemsize, NR = kernels.NR, f, jr, cols, c, m, i, row = p.filters * size
-    cdef Py_ssize_t blocks, sharing
+    cdef Py_ssize_t sharing, share, ahead_row
+    cdef Heights heights
     cdef const char *v
     cdef const char *strip
     cdef fc_store store = fc_store_of(1, again, 0)
@@ -180,15 +181,17 @@ cdef void multiply(const WinogradGrad *p, const char *shared, Py_ssize_t part, P
         v = shared + f * p.v_plane + part * p.v_strip + first * p.v_row
         for jr from 0 <= jr < n by NR:
             cols = least(NR, n - jr)
-            blocks = ceil_div(channels, kernels.rows[cols > kernels.lanes])
-            sharing = fetchers(blocks)
+            if jr == 0 or cols <= kernels.lanes:
+                heights = heights_of(kernels, channels, cols)
+                sharing = fetchers(heights.count)
+                share, ahead_row = tiles * NR * size // sharing, NR * size // sharing
             strip = shared + p.g_at + f * p.g_plane + (k0 + jr) // NR * p.g_strip + first * NR * size
             c = 0
-            for i in range(blocks):
-                m = (channels - c) // (blocks - i)
-                kernels.tile[FC_PRODUCT][ceil_div(cols, kernels.lanes) - 1][m - 1](
+            for i in range(heights.count):
+                m = height_of(&heights, i)
+                tile_of(kernels, FC_PRODUCT, m, cols)(
                     1, NULL, tiles, v + c * size, size, p.v_row, strip, NR * size,
-                    strip + p.g_strip + i % sharing * tiles * (NR * size // sharing), NR * size // sharing,
+                    strip + p.g_strip + (i & sharing - 1) * share, ahead_row,
                     panel + f * p.channels * row + c * row + jr * size, row, cols, &store)
                 c += m
     # end: for f, for jr, for i
