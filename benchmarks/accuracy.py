@@ -39,7 +39,7 @@ worse beside it, though no error grows: the column of 3 channels shows how much.
 - **NaN and Inf** go exactly where the definition sends them with "direct", "im2col" and "naive". Winograd and FFT
   transform tiles: one in x may reach all results of its tile and group (m x m of them for F(m x m), up to 128 x 128
   for "fft"), one in a filter all results of that filter. Every other result is right. In weight gradients, taps that
-  meet padding may get NaN too: padding is multiplied there, as zeros.
+  meet padding may get NaN too: padding is multiplied there, as zeros, and in networks by every algorithm.
 - **Signed zeros**: a sum begins at +0, or at the bias, so a result of zero is +0, unless that bias is -0 and so is
   every product, or a negative sum underflowed. The largest value and the mean of a window of -0 alone are -0.
 - **Subnormal numbers** are zeros inside every nest, x, weights and results alike, for the duration of the call;

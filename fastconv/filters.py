@@ -20,7 +20,8 @@ def gaussian(size=3, sigma=1.0):
         raise ValueError(f"sigma must be positive and finite, got {sigma!r}")
     kernel = _empty(size)
     with np.errstate(over="ignore"):  # far from the centre of a narrow one all is 0
-        line = np.exp(-(((np.arange(len(kernel)) - (len(kernel) - 1) / 2) / sigma) ** 2) / 2)
+        squares = (np.arange(len(kernel)) - (len(kernel) - 1) / 2) ** 2  # of the distances from the centre
+        line = np.exp(-(squares - squares.min()) / sigma / sigma / 2)  # 1 next to it, however narrow
     np.outer(line, line, out=kernel)
     return kernel / kernel.sum()
 

@@ -66,6 +66,6 @@ def accumulate(shared, updates, *, indices=None, scale=1.0, mode="hogwild", num_
     lost = 0
     if updates.size:
         if updates.strides[1] != updates.itemsize or not updates.flags.aligned:
-            updates = np.ascontiguousarray(updates)
+            updates = np.require(updates, requirements="CA")
         lost = _hogwild.accumulate(shared, updates, indices, scale, mode, count_lost, team)
     return lost if count_lost else None

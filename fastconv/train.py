@@ -20,11 +20,11 @@ from fastconv.arrays import as_array, as_integers
 from fastconv.checks import to_choice, to_count, to_flag, to_real
 from fastconv.history import History
 from fastconv.nn.activations import Sigmoid, Softmax
-from fastconv.nn.evaluation import chain, check_input, compiled
+from fastconv.nn.evaluation import check_input, compiled
 from fastconv.nn.layer import Layer
 from fastconv.nn.normalisation import BatchNorm2d
 from fastconv.nn.parameters import store_of
-from fastconv.nn.program import Builder, step_work
+from fastconv.nn.program import Builder, chain, step_work
 
 UPDATES = ("sync", "async")
 PARALLEL = ("auto", "images", "operations")
@@ -80,7 +80,7 @@ def fit(net, x, y, *, epochs, batch_size, lr, momentum=0.0, weight_decay=0.0, ac
             job.epoch(session, order.permutation(len(job.x)), epoch * batches, batch_size, settings, num_threads,
                       advance)  # fmt: skip
             history.times.append(time.perf_counter() - started)
-            history.losses.append(float(job.losses.mean()))
+            history.losses.append(job.loss_of_images())
             history.accuracy.append(job.accuracy())
             advance(0, loss=history.losses[-1])
     return history
@@ -89,7 +89,8 @@ def fit(net, x, y, *, epochs, batch_size, lr, momentum=0.0, weight_decay=0.0, ac
 def gradients(net, x, y, *, accumulation="private", parallel="auto", num_threads=None):
     """(loss, {torch's name: gradient}) of the mean loss over a batch, for a training loop of one's own.
 
-    Parameters and errors are fit's. Dropout masks are those of the first step of seed 0."""
+    Parameters and errors are fit's. Dropout masks are those of the first step of seed 0; BatchNorm2d's running
+    statistics move, as in training."""
     job = Job(net, x, y, accumulation, "sync", parallel)
     session = job.session(len(job.x), False, num_threads)
     job.forward_backward(session, np.arange(len(job.x)), 0, 0, num_threads, len(job.x))
@@ -99,7 +100,7 @@ def gradients(net, x, y, *, accumulation="private", parallel="auto", num_threads
         for name, (layer, own) in net.named_parameters().items()
         if job.store.places[layer, own].trained
     }
-    return float(job.losses.mean()), made
+    return job.loss_of_images(), made
 
 
 class Job:
@@ -127,7 +128,10 @@ class Job:
                                  f"a {last[self.loss].__name__}")  # fmt: skip
             self.layers = self.layers[:-1]
         self.outputs = np.empty((len(x), math.prod(output_shape)), x.dtype)
-        self.losses = np.empty(len(x))
+        self.losses = np.empty(len(x))  # of an image, summed over the results that are compared with targets
+        trained = [place for layer, own in net.named_parameters().values()
+                   if (place := self.store.places[layer, own]).trained]  # fmt: skip
+        self.span = trained[0].offset, trained[-1].offset + trained[-1].size
         self.accumulation, self.update = accumulation, update
         self.parallel = self.choose_parallel(parallel)
         self.of_batch = {}  # images -> Built; the last batch may be smaller
@@ -195,11 +199,14 @@ class Job:
             session.set_descent(lr / batch_size, decay, momentum)
         for first in range(0, len(order), together):
             part = order[first : first + together]
-            self.forward_backward(session, part, seed, step + first // batch_size, num_threads, batch_size)
-            if not descends:
-                team = threads.team_size(threads.ELEMENT_WORK * self.store.parameters.size, num_threads)
-                session.update(lr, decay, momentum, 1 / len(part), team)
-            self.store.changed()
+            try:
+                self.forward_backward(session, part, seed, step + first // batch_size, num_threads, batch_size)
+                if not descends:
+                    low, high = self.span
+                    team = threads.team_size(threads.ELEMENT_WORK * (high - low), num_threads)
+                    session.update(low, high, lr, decay, momentum, 1 / len(part), team)
+            finally:  # a signal's exception comes when the parameters have changed
+                self.store.changed()
             advance(-(-len(part) // batch_size))
 
     def forward_backward(self, session, order, seed, step, num_threads, batch_size):
@@ -217,6 +224,13 @@ class Job:
         self.outputs[order], self.losses[order] = outputs, losses
         for layer, offset, rows in built.statistics:
             layer.learn(self.store, session.arena[offset:].view(self.x.dtype), rows)
+        if built.statistics:
+            self.store.changed()
+
+    def loss_of_images(self):
+        """The mean loss: over the images, and with targets over each one's results."""
+        compared = self.outputs.shape[1] if self.loss == "binary_cross_entropy" else 1
+        return float(self.losses.mean()) / compared
 
     def accuracy(self):
         """The share of right answers at the time each image was last learnt from, or None."""

@@ -22,6 +22,8 @@ HOPELESS = 8.0  # times the cheapest estimate, beyond which an algorithm is not 
 def measure(input_shape, weight_shape, dtype="float32", **parameters):
     """{algorithm: seconds of a call} for one convolution, the fastest first; parameters are plan_conv2d's geometry."""
     shape = conv_shape(input_shape, weight_shape, **parameters)
+    if 0 in (*shape.input_shape, *shape.output_shape):
+        raise ValueError(f"a convolution of {shape.input_shape} to {shape.output_shape} has nothing to time")
     rng = np.random.default_rng(0)
     x = rng.standard_normal(input_shape, np.dtype(dtype))
     weight = rng.standard_normal(weight_shape, np.dtype(dtype))

@@ -35,11 +35,6 @@ CASES = [
     # As many results as pixels, which are not those: found by test_conv1d of test_fuzz.py.
     Case("1x1-strided-padded-row", (1, 16, 1, 2), (5, 16, 1, 1), {"stride": 2, "padding": ((0, 0), (0, 1))}),
     Case("1x1-strided-padded", (2, 3, 2, 2), (5, 3, 1, 1), {"stride": 2, "padding": ((0, 1), (1, 1))}),
-    Case("1x1-colliding-filters", (1, 512, 5, 9), (9, 512, 1, 1)),
-    # A single result has no stride: of as many results as pixels it is padding.
-    Case("1x1-padding-only", (1, 4, 1, 1), (8, 4, 1, 1), {"stride": 3, "padding": 1}),
-    Case("1x1-padding-only-row", (2, 4, 1, 19), (8, 4, 1, 1), {"stride": (3, 1), "padding": ((1, 1), (0, 0))}),
-    Case("1x1-padding-only-columns", (1, 5, 1, 4), (8, 5, 1, 1), {"stride": (1, 3), "padding": ((0, 0), (1, 1))}),
     Case("3x3-valid", (2, 5, 9, 11), (7, 5, 3, 3), {"padding": "valid"}),
     Case("3x3-same", (2, 5, 9, 11), (7, 5, 3, 3), {"padding": "same"}),
     Case("2x4-same", (1, 3, 8, 7), (5, 3, 2, 4), {"padding": "same"}),
@@ -113,6 +108,11 @@ CASES = [
     Case("k-beyond-a-block", (1, 128, 4, 5), (9, 128, 3, 3)),  # 1152 = 2 blocks of the sum
     Case("k-beyond-a-block-few-pixels", (1, 128, 3, 3), (64, 128, 3, 3), {"padding": 1}),
     Case("pixels-beyond-a-block", (1, 2, 50, 51), (3, 2, 3, 3), {"padding": 1}),
+    Case("1x1-colliding-filters", (1, 512, 5, 9), (9, 512, 1, 1)),
+    # A single result has no stride: of as many results as pixels it is padding.
+    Case("1x1-padding-only", (1, 4, 1, 1), (8, 4, 1, 1), {"stride": 3, "padding": 1}),
+    Case("1x1-padding-only-row", (2, 4, 1, 19), (8, 4, 1, 1), {"stride": (3, 1), "padding": ((1, 1), (0, 0))}),
+    Case("1x1-padding-only-columns", (1, 5, 1, 4), (8, 5, 1, 1), {"stride": (1, 3), "padding": ((0, 0), (1, 1))}),
     # Regressions of the peers.
     Case("pytorch#195394", (5, 8, 1, 1), (1, 8, 125, 1), {"stride": (2, 1), "padding": (63, 0)}),
     Case("onednn#122", (1, 1, 31, 60), (8, 1, 21, 11), {"stride": (2, 1), "padding": (10, 5)}),

@@ -1,6 +1,7 @@
 """Networks in safetensors files: what is written comes back bit for bit; files that are not sound change nothing."""
 
 import json
+import os
 import struct
 import sys
 import tracemalloc
@@ -31,6 +32,21 @@ def test_named_layers_come_back(tmp_path):
     again = nn.load(tmp_path / "net.safetensors")
     assert list(again.state()) == ["features.0.weight", "features.0.bias"]
     assert again.features[0].padding == ((1, 0), (0, 1))
+
+
+def test_a_networks_own_views_may_change_places():
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    before = net.state()
+    net.load_state({"0.weight": net[1].weight, "1.weight": net[0].weight})
+    np.testing.assert_array_equal(net[0].weight, before["1.weight"])
+    np.testing.assert_array_equal(net[1].weight, before["0.weight"])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the permissions of POSIX")
+def test_a_file_has_the_permissions_of_a_new_one(tmp_path):
+    nn.Sequential(nn.Linear(2, 2)).save(tmp_path / "net.safetensors")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "net.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_state_dict_of_torchs_names(tmp_path):

@@ -94,6 +94,18 @@ def test_whole_numbers(case, layout, dtype, isa):
                                   reference.conv2d_bias_grad(grad, layout=layout))  # fmt: skip
 
 
+@pytest.mark.parametrize(("channels", "kernel"), [(166, 7), (481, 3), (841, 3), (2584, 3)])
+@by_dtype
+def test_a_last_block_of_fewer_channels(channels, kernel, dtype, isa):
+    """Sizes that leave strips of its last block empty, one for each number of lanes, and images for two visits."""
+    size = 30 + kernel
+    x, grad = whole((1, channels, size, size), 1), whole((1, 8, 31, 31), 2)
+    dw = fc.conv2d_weight_grad(x.astype(dtype), grad.astype(dtype), kernel, algorithm="direct")
+    windows = np.lib.stride_tricks.sliding_window_view(x[0], (31, 31), (1, 2))
+    expected = np.tensordot(grad[0].astype(float), windows.astype(float), ((1, 2), (3, 4)))
+    np.testing.assert_array_equal(dw, expected)
+
+
 @by_case
 def test_adjoint_identity(case):
     """<conv(x), grad> = <x, input_grad(grad)> = <weight, weight_grad(x, grad)>, with no reference in between."""

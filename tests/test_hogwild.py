@@ -47,6 +47,14 @@ def test_an_index_that_changes_after_the_check_leads_nowhere(mode):
     np.testing.assert_array_equal(np.flatnonzero(room), [301, 302])
 
 
+def test_updates_that_are_not_aligned():
+    updates = np.zeros(65, np.uint8)[1:].view(np.float64).reshape(2, 4)
+    updates[...] = whole((2, 4))
+    shared = np.zeros(4)
+    fc.hogwild.accumulate(shared, updates)
+    np.testing.assert_array_equal(shared, updates.sum(0))
+
+
 def test_threads_share_updates_as_small_as_a_batch_of_examples(monkeypatch):
     """An add to a scattered element takes the time of many FLOPs."""
     teams = []

@@ -96,6 +96,19 @@ def test_response_norm(C, size, dtype, isa):
     assert (dx * toward).sum() == pytest.approx(expected, rel=1e-4 if dtype == np.float32 else 1e-6)
 
 
+@by_dtype
+def test_response_norm_of_numbers_that_have_no_logarithm(dtype, isa):
+    """NaN, a square that overflows, a sum of 0 and one below it go where torch's power sends them."""
+    x = np.ones((1, 40), dtype)
+    x[0, 3], x[0, 8] = np.nan, np.finfo(dtype).max / 2
+    x[0, 13:18] = 0
+    for k in (0.0, -0.5):
+        y = run(response_norm.response_norm(1, 40, 3, 1.0, 0.75, k, x.itemsize), x, None, None, np.empty_like(x))
+        with np.errstate(all="ignore"):
+            expected = response_normed(x, 3, 1.0, 0.75, k)
+        np.testing.assert_allclose(y, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.5, 1.0])
 @by_dtype
 def test_dropout(p, dtype, isa):

@@ -283,12 +283,20 @@ def test_a_layer_takes_images_or_features(layer, shape, message):
         nn.Sequential(layer)(np.zeros(shape, np.float32))
 
 
-@pytest.mark.parametrize("layer", [nn.Dropout, nn.Flatten])
+@pytest.mark.parametrize("layer", [nn.Dropout, nn.Flatten, nn.Sequential])
 def test_a_network_that_only_hands_its_input_on(layer):
     x = np.random.default_rng(0).standard_normal((3, 7)).astype(np.float32)
     y = nn.Sequential(layer())(x)
     np.testing.assert_array_equal(y, x)
     assert not np.shares_memory(x, y)
+
+
+def test_a_network_without_layers():
+    for shape in ((3, 7), (2, 3, 4, 5)):
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        y = nn.Sequential()(x)
+        np.testing.assert_array_equal(y, x)
+        assert not np.shares_memory(x, y)
 
 
 def test_more_shapes_than_are_kept():

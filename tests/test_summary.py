@@ -13,6 +13,15 @@ def test_units_have_a_parameter_more_than_inputs():
     assert [row.parameters for row in net.summary((1, 4)).rows] == [15, 0, 16, 0, 5, 0]
 
 
+def test_a_residual_has_a_sum_of_its_own():
+    conv, size = nn.Conv2d(2, 2, 3, padding=1), 2 * 8 * 8 * 4
+    net = nn.Sequential(conv, nn.Residual(nn.Sequential(nn.ReLU(), nn.Conv2d(2, 2, 1), nn.ReLU())), nn.ReLU())
+    summary = net.summary((1, 2, 8, 8))
+    assert [(row.name, row.activation_bytes) for row in summary.rows] == [
+        ("0", size), ("1.body.0", size), ("1.body.1", size), ("1.body.2", 0), ("1", size), ("2", size),
+    ]  # fmt: skip
+
+
 # Weights and results of VGG-16's layers for one image, exact; the lecture's slide has them rounded.
 WEIGHTS = [1792, 36928, 73856, 147584, 295168, 590080, 590080, 1180160, 2359808, 2359808, 2359808, 2359808, 2359808,
            102764544, 16781312, 4097000]  # fmt: skip

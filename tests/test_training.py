@@ -64,6 +64,65 @@ def test_binary_targets():
     assert history.losses[-1] < history.losses[0] and history.accuracy == [None] * 3
 
 
+@pytest.mark.parametrize("parallel", ["images", "operations"])
+def test_binary_targets_of_several_results_have_the_mean_loss(parallel):
+    net = nn.Sequential(nn.Linear(4, 5), dtype=np.float64)
+    x, y = np.random.default_rng(0).random((6, 4)), np.random.default_rng(1).random((6, 5))
+    loss, gradients = train.gradients(net, x, y, parallel=parallel)
+    assert loss == pytest.approx(fc.binary_cross_entropy(net(x), y))
+    assert gradients["0.bias"] == pytest.approx(fc.binary_cross_entropy_grad(net(x), y).sum(0))
+
+
+@pytest.mark.parametrize("parallel", ["images", "operations"])
+def test_a_dropout_of_images_keeps_pixels_in_place(parallel):
+    x, y = np.random.default_rng(0).standard_normal((4, 3, 6, 5)), np.array([0, 1, 2, 0])
+    net = nn.Sequential(nn.Dropout(1e-12), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(48, 3), dtype=np.float64)
+    loss, _ = train.gradients(net, x, y, parallel=parallel)
+    assert loss == pytest.approx(fc.cross_entropy(net(x), y), rel=1e-9)
+
+
+@pytest.mark.parametrize(("accumulation", "update"), [("private", "sync"), ("hogwild", "async")])
+def test_a_part_of_a_network_learns_alone(accumulation, update):
+    head = nn.Sequential(nn.Linear(5, 3))
+    net = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), head, nn.Linear(3, 2))
+    before = net.state()
+    train.fit(head, np.ones((6, 5), np.float32), np.array([0, 1, 2] * 2), epochs=3, batch_size=2, lr=0.1, momentum=0.5,
+              weight_decay=0.1, accumulation=accumulation, update=update, progress=False)  # fmt: skip
+    changed = {name for name, value in net.state().items() if not np.array_equal(value, before[name])}
+    assert changed == {"2.0.weight", "2.0.bias"}
+
+
+def test_statistics_that_gradients_have_moved_show():
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+    x, y = (np.random.default_rng(0).standard_normal((8, 2, 6, 6)) + 3).astype(np.float32), np.arange(8) % 3
+    before = net(x)
+    train.gradients(net, x, y)
+    after = net(x)
+    net.load_state(net.state())
+    np.testing.assert_array_equal(after, net(x))
+    assert not np.array_equal(before, after)
+
+
+def test_what_an_interrupted_training_has_changed_shows(monkeypatch):
+    """The signal's exception comes behind the call that changed the parameters."""
+    net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 3))
+    x, y = np.random.default_rng(0).standard_normal((40, 3, 8, 8)).astype(np.float32), np.arange(40) % 3
+    before = net(x)
+    forward_backward = train.Job.forward_backward
+
+    def interrupted(*arguments):
+        forward_backward(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.Job, "forward_backward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train.fit(net, x, y, epochs=1, batch_size=8, lr=0.1, accumulation="hogwild", update="async", progress=False)
+    after = net(x)
+    net.load_state(net.state())
+    np.testing.assert_array_equal(after, net(x))
+    assert not np.array_equal(before, after)
+
+
 @pytest.mark.parametrize("itemsize", [4, 8])
 def test_the_wide_network_has_winograds_weight_gradient(itemsize):
     shape = network("wide")[0][2].conv_shape((24, 20, 20))

@@ -45,7 +45,7 @@ INLINE vec exponential(vec x) {
 }
 
 /* log(x) = n * log(2) + log(m) with m between the roots of 1/2 and of 2, by the series of 2 * atanh(t),
- * t = (m - 1) / (m + 1). x is positive, normal and finite. */
+ * t = (m - 1) / (m + 1). Infinity and NaN stay what they are, 0 gives -infinity, less gives NaN. */
 INLINE vec logarithm(vec x) {
     const vec root = broadcast((real)0.70710678118654752440);
     const vec_index n = ((vec_index)x - (vec_index)root) >> MANTISSA;
@@ -54,7 +54,9 @@ INLINE vec logarithm(vec x) {
     vec sum = broadcast(1 / (real)(2 * LOG_TERMS - 1));
 #pragma GCC unroll 16
     for (int k = LOG_TERMS - 2; k >= 0; k--) sum = sum * square + 1 / (real)(2 * k + 1);
-    return exponent * LN2_HIGH + (exponent * LN2_LOW + 2 * t * sum);
+    const vec finite = exponent * LN2_HIGH + (exponent * LN2_LOW + 2 * t * sum);
+    const vec other = where(x < 0, broadcast(NAN), where(x == 0, broadcast(-INFINITY), x));
+    return where(x > 0, where(x < INFINITY, finite, other), other);
 }
 
 #define MAP(name, value)                                                                           \

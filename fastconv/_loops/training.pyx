@@ -168,13 +168,13 @@ cdef class Session:
         program.number(frame, seed, step, 0)
         program.run_in_team(frame, team, work_per_thread)
 
-    def update(self, double lr, double decay, double momentum, double scale, int team):
+    def update(self, Py_ssize_t low, Py_ssize_t high, double lr, double decay, double momentum, double scale, int team):
         """velocity = momentum * velocity + (scale * gradients + decay * parameters); parameters -= lr * velocity;
-        gradients = 0."""
-        cdef Py_ssize_t r, ranges = ceil_div(self.n, RANGE)
-        cdef char *parameters = cnp.PyArray_BYTES(self.parameters)
-        cdef char *velocity = NULL if self.velocities is None else self.velocities.data
-        cdef char *total = self.total.data
+        gradients = 0, for the elements from `low` up to `high`."""
+        cdef Py_ssize_t r, ranges = ceil_div(high - low, RANGE)
+        cdef char *parameters = cnp.PyArray_BYTES(self.parameters) + low * self.itemsize
+        cdef char *velocity = NULL if self.velocities is None else self.velocities.data + low * self.itemsize
+        cdef char *total = self.total.data + low * self.itemsize
         cdef fc_fp_state state
         cdef bint flush = flushing()
         if team > 1:
@@ -183,10 +183,10 @@ cdef class Session:
             state = fc_flush_subnormals(flush)
             for r in prange(ranges, schedule="static"):
                 if self.itemsize == sizeof(float):
-                    descend[float](<float *>parameters, <float *>total, <float *>velocity, self.n, r * RANGE,
+                    descend[float](<float *>parameters, <float *>total, <float *>velocity, high - low, r * RANGE,
                                    <float>lr, <float>decay, <float>momentum, <float>scale)
                 else:
-                    descend[double](<double *>parameters, <double *>total, <double *>velocity, self.n, r * RANGE,
+                    descend[double](<double *>parameters, <double *>total, <double *>velocity, high - low, r * RANGE,
                                     lr, decay, momentum, scale)
             fc_restore_fp(state)
 

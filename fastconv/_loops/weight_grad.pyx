@@ -172,6 +172,7 @@ cdef void panel_chunk(const void *problem, const Operands *at, Py_ssize_t index,
     cdef Py_ssize_t n = span_start(p.g.K, p.k_parts, NR, k_part + 1) - k0
     cdef Py_ssize_t first = span_start(p.blocks, p.parts, 1, part), last = span_start(p.blocks, p.parts, 1, part + 1)
     cdef Py_ssize_t taps = p.g.R if p.joined else p.g.R * p.g.S, run = p.g.S * channels if p.joined else channels
+    cdef Py_ssize_t strips = ceil_div(channels, p.width)    # of this block, which may be smaller than others
     cdef Py_ssize_t block, rows, strip_bytes, jr, cols, tap, tap_offset, strip, i, c, m, c_row = n * size
     cdef Heights full, rest
     cdef const Heights *heights
@@ -189,13 +190,13 @@ cdef void panel_chunk(const void *problem, const Operands *at, Py_ssize_t index,
         for jr from 0 <= jr < n by NR:
             cols = least(NR, n - jr)
             full = heights_of(kernels, least(p.width, run), cols)
-            rest = heights_of(kernels, run - (p.strips - 1) * p.width, cols)
+            rest = heights_of(kernels, run - (strips - 1) * p.width, cols)
             for tap in range(taps):
                 tap_offset = (tap * p.g.dilation_h * p.row_pitch if p.joined else
                               tap // p.g.S * p.g.dilation_h * p.row_pitch + tap % p.g.S * p.g.dilation_w * p.pitch)
-                for strip in range(p.strips):
+                for strip in range(strips):
                     c = strip * p.width
-                    heights = &full if strip < p.strips - 1 else &rest
+                    heights = &full if strip < strips - 1 else &rest
                     for i in range(heights.count):
                         m = height_of(heights, i)
                         tile_of(kernels, FC_TAPS_IN_A, m, cols)(

@@ -34,7 +34,8 @@ def cheapest(shape, itemsize):
 
 class Conv2d(Layer):
     """fastconv.conv2d with weight (K, C/groups, R, S) and bias (K,); parameters and errors are conv2d's. algorithm:
-    a name, or "auto", for the forward pass."""
+    a name, or "auto", for the forward pass. Unlike conv2d, a network multiplies the zeros of the padding by an Inf or
+    NaN among its filters (docs/accuracy.md)."""
 
     weight, bias = Parameter(), Parameter()
 

@@ -87,6 +87,7 @@ class Dropout(Layer):
             return x
         nest = pointwise.dropout(to.images, math.prod(x.shape), self.p, to.itemsize)
         numbers = to.dropout_numbers()
+        x = to.contiguous(x)
         y = to.like(x)
         to.step(nest, x, numbers, None, y)
 

@@ -10,19 +10,12 @@ from fastconv import threads
 from fastconv._loops.kernels import active_isa
 from fastconv.arrays import as_array, empty
 from fastconv.nn.parameters import store_of
-from fastconv.nn.program import Builder, step_work
+from fastconv.nn.program import Builder, chain, step_work
 
 # Images between two visits to the fully connected layers: what is kept of them in between is small, and a product of
 # 64 rows runs at full speed.
 SLAB = 64
 MOST_PROGRAMS = 16
-
-
-def chain(net):
-    """The layers of a network one after another, Sequentials opened."""
-    if not net.is_sequence:
-        return [net]
-    return [layer for child in net.children.values() for layer in chain(child)]
 
 
 def check_input(net, x, store):
@@ -83,7 +76,7 @@ def evaluate(net, x, num_threads=None):
         features = layer.output_shape(features)
     for first in range(0, len(x), SLAB):
         images, answers = x[first : first + SLAB], out[first : first + SLAB]
-        if body:
+        if body or not tail:
             key = net, "body", x.shape[1:], strides
             front = compiled(store, key, lambda: build(store, body, 1, x.shape[1:], strides))
         if tail:

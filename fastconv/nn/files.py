@@ -3,8 +3,10 @@ Everything is checked before anything is changed; a file is written whole or not
 
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
+
+import numpy as np
 
 from fastconv.arrays import as_array
 from fastconv.nn.parameters import root_of, store_of
@@ -37,21 +39,16 @@ def save(net, path):
     library, path = safetensors(), to_path(path)
     store = store_of(net)
     metadata = {ARCHITECTURE: json.dumps({"dtype": str(store.parameters.dtype), "net": describe(net)})}
-    handle, written = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    written = path.parent / f".{path.name}.{secrets.token_hex(8)}"
+    with open(written, "xb") as file:
+        permissions = os.fstat(file.fileno()).st_mode  # of any new file; the package gives its own others
     try:
         library.numpy.save_file(net.state(), written, metadata)
-        os.chmod(written, 0o666 & ~current_umask())
+        os.chmod(written, permissions)
         os.replace(written, path)
     except BaseException:
         os.unlink(written)
         raise
-
-
-def current_umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def to_path(path):
@@ -129,6 +126,9 @@ def load_state(net, source):
             raise ValueError(f"{name} has shape {value.shape}, but the network's is {shape}")
         values[name] = value
     store = store_of(net)  # only now: a file must not make us allocate what it does not hold
+    for name, value in values.items():
+        if np.may_share_memory(value, store.parameters) or np.may_share_memory(value, store.statistics):
+            values[name] = value.copy()  # a view of the network's own, which is about to change
     for name, (layer, own) in wanted.items():
         store.view(layer, own)[...] = values[name]
     store.changed()

@@ -12,7 +12,8 @@ from fastconv.nn.summary import summarise
 
 
 class Parameter:
-    """An attribute of a layer that is a parameter: reading gives a view in torch's order, writing copies in."""
+    """An attribute of a layer that is a parameter: reading gives a view in torch's order, writing copies in. A layer
+    that joins a network takes its values along, and views that were taken before stay behind."""
 
     def __set_name__(self, owner, name):
         self.name = name

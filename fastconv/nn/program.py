@@ -27,6 +27,13 @@ def step_work():
     return CALLS_PER_STEP * threads.WORK_PER_THREAD
 
 
+def chain(net):
+    """The layers of a network one after another, Sequentials opened."""
+    if not net.is_sequence:
+        return [net]
+    return [layer for child in net.children.values() for layer in chain(child)]
+
+
 class Memory:
     """Where values lie: a piece of the arena, in use from step `first` to step `last`, or another base."""
 
@@ -124,7 +131,7 @@ class Builder:
 
     def layers(self, layers, x):
         """Appends the steps of layers one after another; a layer may take in some that follow it."""
-        following = list(layers)
+        following = [layer for given in layers for layer in chain(given)]
         while following:
             x = following.pop(0).forward_before(following, self, x)
         return x
@@ -284,7 +291,7 @@ class Builder:
         if kind == "cross_entropy":
             nest = softmax.cross_entropy(self.images, math.prod(logits.shape), self.itemsize, 1)
         else:
-            nest = softmax.binary_cross_entropy(self.images, logits.count, self.itemsize, 1)
+            nest = softmax.binary_cross_entropy(self.images, logits.count, self.itemsize, logits.count // self.images)
         self.step(nest, logits, ("labels", 0), ("losses", 0), dlogits)
         self.give(logits, dlogits)
 

@@ -102,15 +102,20 @@ def size(count):
 
 
 def leaves(layer, shape, path=""):
-    """(path, layer, input shape, output shape) of every layer that is not made of layers, in order."""
-    if not layer.children:
-        made = layer.output_shape(shape)
-        yield path, layer, shape, made
-        return
+    """(path, layer, input shape, output shape) of every layer that makes a result of its own, in order: all but
+    sequences, a Residual's sum behind the layers in it."""
+    given = shape
     for name, child in layer.children.items():
         yield from leaves(child, shape, f"{path}.{name}".lstrip("."))
         if layer.is_sequence:
             shape = child.output_shape(shape)
+    if not layer.is_sequence:
+        yield path, layer, given, layer.output_shape(given)
+
+
+def line(layer):
+    """What a layer's neighbours have in common with it: the outermost Sequential around it, up to a Residual."""
+    return line(layer.parent) if layer.parent is not None and layer.parent.is_sequence else layer
 
 
 def check_shape(shape):
@@ -129,7 +134,7 @@ def summarise(net, input_shape):
     rows, before = [], None
     for path, layer, shape, made in leaves(net, input_shape[1:]):
         parameters = sum(math.prod(s) for s in layer.parameter_shapes().values())
-        inside = layer.hands_on or (before is not None and before.takes_in(layer))
+        inside = layer.hands_on or (before is not None and line(before) is line(layer) and before.takes_in(layer))
         flops, lowered, algorithm = layer.cost(shape, images, itemsize)
         rows.append(Row(
             path, type(layer).__name__, (images, *made), parameters, parameters * itemsize,
