@@ -21,8 +21,6 @@ from fastconv._loops.transformed import FFT, WINOGRAD
 from fastconv.arrays import BYTE, SMALL, empty
 from fastconv.checks import to_choice, to_flag
 from fastconv.costs import (
-    direct_cost,
-    direct_nest,
     fft_plan,
     im2col_cost,
     naive_cost,
@@ -33,6 +31,7 @@ from fastconv.costs import (
     winograd_grad_cost,
     winograd_prepare_cost,
 )
+from fastconv.direct_nests import direct_cost, direct_nest
 from fastconv.shapes import MOST_PIXELS, ConvShape
 
 MOST_COPIED = 64 << 20  # bytes of x that "direct" may copy a thread: a guess, far above any layer of a convnet

@@ -1,19 +1,13 @@
-"""What the algorithms cost: seconds on a nominal core, by which `auto` compares them, and the forms that a row takes by
-cost. Multiplications, bytes, transforms; called by the rows of fastconv/algorithms.py. Nothing is measured at run time,
-because `auto` must not depend on the machine."""
+"""What the algorithms cost: seconds on a nominal core, by which `auto` compares them. Multiplications, bytes,
+transforms; called by the rows of fastconv/algorithms.py and of fastconv/direct_nests.py. Nothing is measured at run
+time, because `auto` must not depend on the machine."""
 
 import math
 from functools import lru_cache
 
-from fastconv._loops import depthwise as _depthwise
-from fastconv._loops import depthwise_in_place
-from fastconv._loops import direct as _direct
-from fastconv._loops import direct_channels as _direct_channels
-from fastconv._loops import direct_images as _direct_images
-from fastconv._loops import direct_rows as _direct_rows
 from fastconv._loops import im2col as _im2col
 from fastconv._loops.fft_depthwise import FFT_DEPTHWISE
-from fastconv._loops.kernels import active_isa, tallest_tile, tile_sizes
+from fastconv._loops.kernels import active_isa, tile_sizes
 from fastconv._loops.transformed import FFT
 
 # The nominal core: GFLOP/s of float32 FMAs per ISA, and what moving data takes off, in GB/s: lowering for im2col, of
@@ -24,21 +18,11 @@ NOMINAL = {"avx512": 118.0, "avx2": 118.0, "sse2": 50.0, "neon": 50.0, "portable
 PIXELS_GBYTES, ROWS_GBYTES, RUN_NS, STRIDED = 25.0, 15.0, 6.0, 1.7
 TRANSPOSED_GBYTES = 8.0
 PACKED_GBYTES = 5.0
-# "direct": its copies of channels-last rows, and the share of a tile's rows below which it waits for weights, or for
-# its own results (512 -> 512 at 7 pixels, half a tile: 100 of 140 GF/s by AVX-512; Emerald Rapids, 2026-11). "im2col":
-# how much slower a product is whose matrix is lowered by columns. Fitted to the layers of measured.txt, resnet50.txt
-# and mobilenet_v2.txt on Zen 3, 2026-11: of 50 in NHWC, 4 miss the faster of the two by more than 5 %; and of 100 drawn
-# layers, auto misses the best of all algorithms by more than 10 % in 5.
-COPIED_GBYTES, FULL_TILE, COLUMNS = 12.0, 0.82, 1.35
+# "im2col": how much slower a product is whose matrix is lowered by columns. Fitted with "direct" (direct_nests.py).
+COLUMNS = 1.35
 # Of the time that two vectors of filters take, what a tile of one does: it loads more for each FMA (16 and 24 filters
 # of 64 and 144 channels, AVX2 on Zen 3, 2026-11).
 ONE_VECTOR = 0.62
-# "direct" runs along channels-first rows up to so many channels (a guess), if they fill so much of their vectors (55
-# pixels, 0.86 of them: 96 GF/s along the rows, 104 across; AVX-512 on Zen 4, 2026-11).
-FEW_CHANNELS, FULL_ROWS = 16, 0.87
-# "direct" along the channels: what summing the lanes of a result takes (1 to 4 filters of 64 channels, 1x1, AVX2 on
-# Zen 3, 2026-11), and filters at once, which share each vector of pixels.
-LANES_NS, DOTS = 3.0, 4
 # Winograd, on Zen 3, 2026-11: transforms take about m times WINOGRAD_NS for each float before and after the products.
 # Transformed weights, of "fft" too, come from L3, or beyond NOMINAL_L3 bytes from memory, half hidden. Preparing
 # them, per float read and made: 14 to 17 ns for each channel of each filter by F(2x2), 12 to 25 by F(4x4), of 192 to
@@ -52,9 +36,6 @@ GRAD_SPEED, GRAD_NS = 0.8, 0.55
 # to 1.0 for filters of 5x5 to 15x15). Fitted to 60 drawn layers of 9 to 49 taps, AVX2 on Zen 3, 2026-11.
 # THERE_AND_BACK: what transforms that stay in caches cost of others (depthwise, 3x3 to 9x9 in place: 0.46 to 0.64).
 TRANSFORM_GFLOPS, SPECTRA_SPEED, PREPARED_SPECTRA, THERE_AND_BACK = 32.0, 0.86, 0.9, 0.55
-# "direct" depthwise, share of the nominal speed: every FMA loads its pixel or its weight, and by a list of taps it
-# waits for the addresses as well. Fitted to 3x3 to 9x9 at 14 to 112 pixels, AVX2 on Zen 3, 2026-11.
-DEPTHWISE_SPEED, DEPTHWISE_LISTS_SPEED = 0.4, 0.3
 SCALAR_GFLOPS = 1.5  # the naive nest, compiled without vectors
 
 
@@ -67,35 +48,13 @@ def naive_cost(shape, _itemsize):
     return shape.flops / (SCALAR_GFLOPS * 1e9)
 
 
-def direct_nest(shape):
-    """Vectors along the rows where x and y are channels-first, few channels make little to copy, and rows fill them;
-    tiles across images where these are small and many; vectors along the channels where filters are few."""
-    return _direct_nest(shape, active_isa())
-
-
-@lru_cache(maxsize=1024)
-def _direct_nest(shape, _isa):
-    if shape.depthwise:
-        return _depthwise
-    if shape.layout == "NCHW" and shape.C // shape.groups <= FEW_CHANNELS and _filled(shape.Q) >= FULL_ROWS:
-        return _direct_rows
-    able = [_direct, *(nest for nest in (_direct_images, _direct_channels) if nest.takes(shape.packed))]
-    return min(able, key=lambda nest: _NEST_COSTS[nest](shape, 4))
-
-
-def _filled(columns):
-    """The share of the lanes of float32 vectors that so many columns fill."""
-    lanes = tile_sizes(4)[2]
-    return columns / (math.ceil(columns / lanes) * lanes)
-
-
-def _product_seconds(shape, itemsize, least_filters=1):
+def product_seconds(shape, itemsize, least_filters=1):
     """The multiplications at full speed, or slower where a group has fewer filters than fill a tile."""
     idle = max(1.0, least_filters / max(1, shape.K // shape.groups))
     return shape.flops * idle * itemsize / (4e9 * NOMINAL[active_isa()])
 
 
-def _ragged(shape, itemsize):
+def ragged(shape, itemsize):
     """Vectors run along filters, two to a tile: what they compute over what is wanted."""
     _, NR, lanes = tile_sizes(itemsize)
     filters = max(1, shape.K // shape.groups)
@@ -103,71 +62,24 @@ def _ragged(shape, itemsize):
     return (strips + (ONE_VECTOR if rest else 0)) * NR / filters
 
 
-def _transposing(shape, itemsize):
+def transposing(shape, itemsize):
     """Channels-first x and y on their way in and out."""
     moved = 0 if shape.layout == "NHWC" else math.prod(shape.input_shape) + math.prod(shape.output_shape)
     return moved * itemsize / (TRANSPOSED_GBYTES * 1e9)
-
-
-def _tile_seconds(shape, itemsize, rows):
-    """The product by tiles of which each has its share of so many rows."""
-    most = tallest_tile(itemsize, shape.K // shape.groups)
-    short = max(1.0, FULL_TILE * most / (rows / math.ceil(rows / most)))
-    return _product_seconds(shape, itemsize) * _ragged(shape, itemsize) * short
-
-
-def _images_cost(shape, itemsize):
-    """Tiles across images, which leave out the padding."""
-    return _tile_seconds(shape, itemsize, shape.N) * _direct_images.share_inside(shape.packed)
-
-
-def _pixels_cost(shape, itemsize):
-    """Tiles of neighbouring pixels."""
-    copied = _direct.copied_bytes(shape.packed, itemsize)
-    flat = shape.R == shape.S == 1 and shape.stride == (1, 1) and not copied
-    product = _tile_seconds(shape, itemsize, shape.P * shape.Q if flat else shape.Q)
-    if shape.layout == "NHWC":
-        return product + copied / (COPIED_GBYTES * 1e9)
-    return product + (copied + math.prod(shape.output_shape) * itemsize) / (TRANSPOSED_GBYTES * 1e9)
-
-
-def _channels_cost(shape, itemsize):
-    """Dot products along the channels, whose last vectors are partly empty, and whose lanes are summed."""
-    channels, lanes = shape.C // shape.groups, tile_sizes(itemsize)[2]
-    run = channels * shape.S if shape.groups == 1 and shape.dilation[1] == 1 else channels
-    filled = run / (math.ceil(run / lanes) * lanes)
-    filters = shape.K // shape.groups
-    at_once = filters / math.ceil(filters / DOTS)
-    summing = math.prod(shape.output_shape) * LANES_NS * 1e-9
-    return _product_seconds(shape, itemsize) * (1 + 1 / at_once) / filled + summing
-
-
-_NEST_COSTS = {_direct: _pixels_cost, _direct_images: _images_cost, _direct_channels: _channels_cost}
-
-
-def direct_cost(shape, itemsize):
-    if shape.depthwise:  # vectors run over the groups, or along the rows
-        listed = shape.layout == "NHWC" and not depthwise_in_place.takes(shape.packed)
-        return _product_seconds(shape, itemsize) / (DEPTHWISE_LISTS_SPEED if listed else DEPTHWISE_SPEED)
-    nest = direct_nest(shape)
-    if nest is _direct_rows:
-        copied = nest.copied_bytes(shape.packed, itemsize)
-        return _product_seconds(shape, itemsize, 4) / _filled(shape.Q) + copied / (COPIED_GBYTES * 1e9)
-    return _NEST_COSTS[nest](shape, itemsize)
 
 
 def im2col_cost(shape, itemsize):
     runs = shape.N * shape.P * shape.C * shape.R * shape.S
     lowered = runs * shape.Q * itemsize
     if shape.layout == "NHWC":
-        product = _product_seconds(shape, itemsize) * _ragged(shape, itemsize)
+        product = product_seconds(shape, itemsize) * ragged(shape, itemsize)
     else:
-        product = _product_seconds(shape, itemsize, 8)
+        product = product_seconds(shape, itemsize, 8)
     all_pixels = shape.R == shape.S == 1 and shape.stride == (1, 1) and (shape.P, shape.Q) == (shape.H, shape.W)
     if shape.layout == "NCHW" and all_pixels:
         return product + lowered / (ROWS_GBYTES * 1e9)  # x is the matrix as it lies, or once it is transposed
     if shape.layout == "NHWC" or _im2col.transposes(shape.packed, itemsize):
-        return product + lowered / (PIXELS_GBYTES * 1e9) + _transposing(shape, itemsize)
+        return product + lowered / (PIXELS_GBYTES * 1e9) + transposing(shape, itemsize)
     gathered = STRIDED if shape.stride[1] > 1 else 1
     return product * COLUMNS + lowered * gathered / (ROWS_GBYTES * 1e9) + runs * RUN_NS * 1e-9
 
@@ -204,7 +116,7 @@ def winograd_cost(m, shape, itemsize):
         2 * max(products / matrices, 4) * weights * itemsize / (4e9 * NOMINAL[active_isa()])
         + m * WINOGRAD_NS * 1e-9 * products * (shape.C + shape.K) * itemsize / 4
         + _reading(weights * itemsize)
-        + _transposing(shape, itemsize)
+        + transposing(shape, itemsize)
     )
 
 
@@ -216,7 +128,7 @@ def winograd_prepare_cost(m, shape, itemsize):
 
 def weight_grad_cost(shape, itemsize):
     """The product whose sum runs over the pixels."""
-    return _product_seconds(shape, itemsize, 8) / GRAD_SPEED
+    return product_seconds(shape, itemsize, 8) / GRAD_SPEED
 
 
 def winograd_grad_cost(shape, itemsize):
@@ -250,7 +162,7 @@ def _fft_costs(shape, tile):
     transforms = tiles * (pieces * C + shape.K) * _fft_seconds(tile)
     products = tiles * 8 * matrices / (SPECTRA_SPEED * NOMINAL[active_isa()] * 1e9)
     prepared = PREPARED_SPECTRA * pieces * C * filters * _fft_seconds(tile)
-    return transforms + products + _reading(8 * matrices) + _transposing(shape, 4), prepared, FFT[tile]
+    return transforms + products + _reading(8 * matrices) + transposing(shape, 4), prepared, FFT[tile]
 
 
 def _fft_depthwise_costs(shape, tile):

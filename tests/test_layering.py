@@ -24,7 +24,8 @@ MAY_IMPORT = {  # of fastconv, besides _loops
     "filters": {"checks"},
     "tuned": {"config"},
     "costs": set(),
-    "algorithms": {"arrays", "checks", "costs", "shapes", "tuned"},
+    "direct_nests": {"costs", "shapes"},
+    "algorithms": {"arrays", "checks", "costs", "direct_nests", "shapes", "tuned"},
 }
 THIRD_PARTIES = {"config": {"threadpoolctl"}, "files": {"safetensors"}, "train": {"tqdm"}, "history": {"matplotlib"}}
 NO_LOOPS = BASE | {"images"}  # faces of other faces

@@ -16,12 +16,12 @@ from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport ceil_div, least, span_start, take_strides
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
-from fastconv._loops.rows cimport columns_inside, input_rows, row_width
+from fastconv._loops.rows cimport columns_inside, end_of_run, input_rows, row_width
 from fastconv._loops.team cimport Operands, compile
 
 cnp.import_array()
 
-# MOST_FILTERS: of a group, fewer than a vector of AVX2 holds. ROWS_BYTES as in depthwise.pyx.
+# MOST_FILTERS: of a group, fewer than a vector of AVX2 holds. ROWS_BYTES as in image_blocks.pxd.
 cdef enum:
     MOST_FILTERS = 7
     ROWS_BYTES = 384 << 10
@@ -88,7 +88,7 @@ def prepare(bytes geometry, cnp.ndarray weight, cnp.ndarray packed, blocking, in
                                       cnp.PyArray_BYTES(packed), 0, weight.size, 0)
 
 
-cdef Py_ssize_t list_taps(const Channels *p, Py_ssize_t h, Py_ssize_t w, Py_ssize_t x_row, Py_ssize_t x_pixel,
+cdef Py_ssize_t list_runs(const Channels *p, Py_ssize_t h, Py_ssize_t w, Py_ssize_t x_row, Py_ssize_t x_pixel,
                           intptr_t *tap, intptr_t *weight, Py_ssize_t *depth) noexcept nogil:
     """The runs of the filter at (h, w) that lie inside the image: offsets from its corner, and into the weights."""
     cdef Py_ssize_t channels = p.g.C * p.kernels.itemsize, r, s, taps = 0
@@ -136,9 +136,9 @@ cdef void channels_chunk(const void *problem, const Operands *at, Py_ssize_t ind
         h = row * p.g.stride_h - p.g.pad_top
         q = 0
         while q < p.g.Q:
-            q_end = high if q == low and high > low else q + 1
+            q_end = end_of_run(q, low, high)
             w = q * p.g.stride_w - p.g.pad_left
-            taps = list_taps(p, h, w, x_row, x_pixel, tap, weight, &depth)
+            taps = list_runs(p, h, w, x_row, x_pixel, tap, weight, &depth)
             kernels.dot(q_end - q, p.g.K, taps, tap, weight, depth, x + (h - first) * x_row + w * x_pixel,
                         p.g.stride_w * x_pixel, at.weights + group * p.g.K * filter, filter, y, y_pixel, &store)
             y += (q_end - q) * y_pixel

@@ -12,16 +12,11 @@ A chunk of pooling is (image, block of output rows, block of channels), one of a
 windows overlap, so all that is added to a pixel has to be added by one thread."""
 from libc.stdint cimport intptr_t
 
-from fastconv._loops.cut cimport balanced, ceil_div, least, take_strides
+from fastconv._loops.cut cimport ceil_div, least, take_strides
+from fastconv._loops.image_blocks cimport CHANNEL_VECTORS, ImageBlock, ImageBlocks, cut_images, image_block
 from fastconv._loops.kernels cimport fc_geometry, fc_kernels, kernels_for
-from fastconv._loops.rows cimport columns_inside, write_planes
+from fastconv._loops.rows cimport columns_inside, end_of_run, list_taps, write_planes
 from fastconv._loops.team cimport Operands, compile
-
-# As in depthwise.pyx, whose access to memory is the same.
-cdef enum:
-    ROWS_BYTES = 384 << 10
-    CHANNEL_VECTORS = 4
-    LEAST_CHUNKS = 8
 
 cdef enum Kind:
     MAX
@@ -34,21 +29,9 @@ cdef struct Pool:
     fc_geometry g                             # of one filter over all channels
     Kind kind
     bint count_padding, in_place, channels_last
-    Py_ssize_t rows, row_parts, channels, channel_parts
-    Py_ssize_t x_bytes, y_bytes               # scratch: of x (and dx), of y (or grad)
+    ImageBlocks blocks                        # x_bytes are those of dx as well, y_bytes those of grad
     intptr_t x_strides[4]                     # of (n, c, h, w): of x, or of dx where there is no x
     intptr_t y_strides[4]                     # of y, or of grad
-
-
-cdef Py_ssize_t list_taps(const Pool *p, Py_ssize_t h, Py_ssize_t w, Py_ssize_t x_row, Py_ssize_t x_pixel,
-                          intptr_t *tap) noexcept nogil:
-    """The pixels of the window at (h, w) that lie inside the image, as offsets from its corner."""
-    cdef Py_ssize_t r, s, taps = 0
-    for r in range(max(0, -h), least(p.g.R, p.g.H - h)):
-        for s in range(max(0, -w), least(p.g.S, p.g.W - w)):
-            tap[taps] = r * x_row + s * x_pixel
-            taps += 1
-    return taps
 
 
 cdef void pool_row(const Pool *p, Py_ssize_t row, Py_ssize_t channels, const char *x, char *dx, Py_ssize_t x_row,
@@ -59,9 +42,9 @@ cdef void pool_row(const Pool *p, Py_ssize_t row, Py_ssize_t channels, const cha
     columns_inside(&p.g, &low, &high)
     step = p.g.stride_w * x_pixel
     while q < p.g.Q:
-        end = high if q == low and high > low else q + 1
+        end = end_of_run(q, low, high)
         w = q * p.g.stride_w - p.g.pad_left
-        taps = list_taps(p, h, w, x_row, x_pixel, tap)
+        taps = list_taps(&p.g, h, w, x_row, x_pixel, 0, tap, NULL)
         count = p.g.R * p.g.S if p.count_padding else taps
         at = h * x_row + w * x_pixel
         if p.kind == MAX:
@@ -96,10 +79,9 @@ cdef void scatter(const fc_kernels *kernels, Py_ssize_t rows, Py_ssize_t width, 
 
 cdef void pool_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Pool *p = <const Pool *>problem
-    cdef Py_ssize_t size = p.kernels.itemsize, c0 = index % p.channel_parts * p.channels
-    cdef Py_ssize_t channels = least(p.channels, p.g.C - c0)
-    cdef Py_ssize_t p0 = index // p.channel_parts % p.row_parts * p.rows, rows = least(p.rows, p.g.P - p0)
-    cdef Py_ssize_t image = index // p.channel_parts // p.row_parts, row
+    cdef ImageBlock block = image_block(&p.blocks, &p.g, p.g.C, index)
+    cdef Py_ssize_t size = p.kernels.itemsize, c0 = block.c0, channels = block.channels
+    cdef Py_ssize_t p0 = block.p0, rows = block.rows, image = block.image, row
     cdef Py_ssize_t first = max(0, p0 * p.g.stride_h - p.g.pad_top)
     cdef Py_ssize_t last = least(p.g.H, (p0 + rows - 1) * p.g.stride_h - p.g.pad_top + p.g.R)
     cdef Py_ssize_t x_row = p.x_strides[2], x_pixel = p.x_strides[3], y_pixel = p.y_strides[3]
@@ -113,7 +95,7 @@ cdef void pool_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
         x_row, x_pixel = p.g.W * channels * size, channels * size
         x = copied - first * x_row
     if not p.channels_last:
-        y, y_pixel = copied + p.x_bytes, channels * size
+        y, y_pixel = copied + p.blocks.x_bytes, channels * size
     for row in range(rows):
         pool_row(p, p0 + row, channels, x, NULL, x_row, x_pixel, y + row * p.g.Q * y_pixel, y_pixel, tap)
     if not p.channels_last:
@@ -122,8 +104,8 @@ cdef void pool_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
 
 cdef void pool_grad_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Pool *p = <const Pool *>problem
-    cdef Py_ssize_t size = p.kernels.itemsize, c0 = index % p.channel_parts * p.channels
-    cdef Py_ssize_t channels = least(p.channels, p.g.C - c0), image = index // p.channel_parts, row, i
+    cdef ImageBlock block = image_block(&p.blocks, &p.g, p.g.C, index)
+    cdef Py_ssize_t size = p.kernels.itemsize, c0 = block.c0, channels = block.channels, image = block.image, row, i
     cdef Py_ssize_t x_row = p.g.W * p.g.C * size, x_pixel = p.g.C * size
     cdef Py_ssize_t y_row = p.y_strides[2], y_pixel = p.y_strides[3]
     cdef intptr_t dx_strides[4]
@@ -144,13 +126,16 @@ cdef void pool_grad_chunk(const void *problem, const Operands *at, Py_ssize_t in
         x_row, x_pixel = p.g.W * channels * size, channels * size
         y_row, y_pixel = p.g.Q * channels * size, channels * size
         dx = copied
-        gather(p.kernels, p.g.P, p.g.Q, channels, grad, p.y_strides, copied + p.x_bytes)
-        grad = copied + p.x_bytes
+        gather(p.kernels, p.g.P, p.g.Q, channels, grad, p.y_strides, copied + p.blocks.x_bytes)
+        grad = copied + p.blocks.x_bytes
         if p.kind == MAX_GRAD:
-            gather(p.kernels, p.g.H, p.g.W, channels, x, p.x_strides, copied + p.x_bytes + p.y_bytes)
-            x = copied + p.x_bytes + p.y_bytes
-    for i in range(p.g.H * p.g.W):
-        p.kernels.scale(channels, 0, dx + i * x_pixel)
+            gather(p.kernels, p.g.H, p.g.W, channels, x, p.x_strides, copied + p.blocks.x_bytes + p.blocks.y_bytes)
+            x = copied + p.blocks.x_bytes + p.blocks.y_bytes
+    if x_pixel == channels * size:
+        p.kernels.scale(p.g.H * p.g.W * channels, 0, dx)
+    else:
+        for i in range(p.g.H * p.g.W):
+            p.kernels.scale(channels, 0, dx + i * x_pixel)
     for row in range(p.g.P):
         pool_row(p, row, channels, x, dx, x_row, x_pixel, <char *>grad + row * y_row, y_pixel, tap)
     if not p.in_place:
@@ -169,27 +154,13 @@ cdef Py_ssize_t taps_bytes(const Pool *p):
 
 cdef compile_pool(bytes geometry, Py_ssize_t itemsize, tuple strides, Kind kind, bint count_padding):
     cdef Pool p
-    cdef Py_ssize_t row_bytes
     begin(&p, geometry, itemsize, kind, count_padding)
     take_strides(strides, p.channels_last, p.x_strides)
     contiguous(&p, p.g.P, p.g.Q, p.y_strides)
     p.in_place = p.x_strides[1] == itemsize
-    p.channels = max(1, p.g.C)
-    if not (p.in_place and p.channels_last):
-        p.channels = least(p.channels, CHANNEL_VECTORS * p.kernels.lanes)
-    p.channel_parts = ceil_div(p.g.C, p.channels)
-    row_bytes = (p.g.W * p.g.stride_h * (not p.in_place) + p.g.Q * (not p.channels_last)) * p.channels * itemsize
-    p.rows = p.g.P if row_bytes == 0 else max(1, least(p.g.P, ROWS_BYTES // row_bytes))
-    p.rows = least(p.rows, ceil_div(p.g.P, ceil_div(LEAST_CHUNKS, max(1, p.g.N * p.channel_parts))))
-    p.rows = balanced(p.g.P, p.rows)
-    p.row_parts = ceil_div(p.g.P, p.rows)
-    p.x_bytes = p.y_bytes = 0
-    if not p.in_place:
-        p.x_bytes = least(p.g.H, (p.rows - 1) * p.g.stride_h + p.g.R) * p.g.W * p.channels * itemsize
-    if not p.channels_last:
-        p.y_bytes = p.rows * p.g.Q * p.channels * itemsize
-    return compile(&p, sizeof(p), pool_chunk, p.g.N * p.row_parts * p.channel_parts,
-                   taps_bytes(&p) + p.x_bytes + p.y_bytes)
+    cut_images(&p.blocks, p.kernels, &p.g, p.g.C, not p.in_place, not p.channels_last)
+    return compile(&p, sizeof(p), pool_chunk, p.g.N * p.blocks.row_parts * p.blocks.channel_parts,
+                   taps_bytes(&p) + p.blocks.x_bytes + p.blocks.y_bytes)
 
 
 cdef void contiguous(const Pool *p, Py_ssize_t height, Py_ssize_t width, intptr_t *strides):
@@ -215,13 +186,13 @@ cdef compile_grad(bytes geometry, Py_ssize_t itemsize, strides, tuple grad_strid
     take_strides(grad_strides, p.channels_last, p.y_strides)
     p.in_place = p.in_place and p.y_strides[1] == itemsize
     vectors = CHANNEL_VECTORS if p.in_place else 1
-    p.channels = max(1, least(p.g.C, vectors * p.kernels.lanes))
-    p.channel_parts = ceil_div(p.g.C, p.channels)
-    p.row_parts, p.rows = 1, p.g.P
-    p.x_bytes = 0 if p.in_place else p.g.H * p.g.W * p.channels * itemsize
-    p.y_bytes = 0 if p.in_place else p.g.P * p.g.Q * p.channels * itemsize
-    return compile(&p, sizeof(p), pool_grad_chunk, p.g.N * p.channel_parts,
-                   taps_bytes(&p) + (2 if kind == MAX_GRAD else 1) * p.x_bytes + p.y_bytes)
+    p.blocks.channels = max(1, least(p.g.C, vectors * p.kernels.lanes))
+    p.blocks.channel_parts = ceil_div(p.g.C, p.blocks.channels)
+    p.blocks.row_parts, p.blocks.rows = 1, p.g.P
+    p.blocks.x_bytes = 0 if p.in_place else p.g.H * p.g.W * p.blocks.channels * itemsize
+    p.blocks.y_bytes = 0 if p.in_place else p.g.P * p.g.Q * p.blocks.channels * itemsize
+    return compile(&p, sizeof(p), pool_grad_chunk, p.g.N * p.blocks.channel_parts,
+                   taps_bytes(&p) + (2 if kind == MAX_GRAD else 1) * p.blocks.x_bytes + p.blocks.y_bytes)
 
 
 def max_pool(bytes geometry, Py_ssize_t itemsize, tuple strides):

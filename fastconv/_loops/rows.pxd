@@ -25,6 +25,29 @@ cdef inline void columns_inside(const fc_geometry *g, Py_ssize_t *low, Py_ssize_
     high[0] = max(low[0], least(g.Q, last // g.stride_w + 1)) if last >= 0 else low[0]
 
 
+# The end of the pixels from q on, of an output row, that have the same taps inside.
+cdef inline Py_ssize_t end_of_run(Py_ssize_t q, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
+    return high if q == low and high > low else q + 1
+
+
+# The taps of the filter at (h, w) that lie inside the image: offsets from its corner, and, where these are wanted, into
+# the weights, whose taps are so many bytes apart. How many there are.
+cdef inline Py_ssize_t list_taps(const fc_geometry *g, Py_ssize_t h, Py_ssize_t w, Py_ssize_t x_row, Py_ssize_t x_pixel,
+                                 Py_ssize_t weight_tap, intptr_t *tap, intptr_t *weight) noexcept nogil:
+    cdef Py_ssize_t r, s, taps = 0
+    for r in range(g.R):
+        if not 0 <= h + r * g.dilation_h < g.H:
+            continue
+        for s in range(g.S):
+            if not 0 <= w + s * g.dilation_w < g.W:
+                continue
+            tap[taps] = r * g.dilation_h * x_row + s * g.dilation_w * x_pixel
+            if weight != NULL:
+                weight[taps] = (r * g.S + s) * weight_tap
+            taps += 1
+    return taps
+
+
 # Channels-last results in scratch to planes of y: a few at a time, which may all fall into the same sets of L1, each
 # written from one end to the other.
 cdef inline void write_planes(const fc_kernels *kernels, Py_ssize_t channels, Py_ssize_t pixels, const char *src,
