@@ -4,7 +4,7 @@ fastconv/algorithms.py."""
 import numpy as np
 
 from fastconv import threads
-from fastconv._loops import im2col as _im2col
+from fastconv._loops import lowering
 from fastconv.algorithms import choose, convolve
 from fastconv.arrays import as_array, check_same_dtype, empty, to_dtype, to_out
 from fastconv.blocking import check_blocking
@@ -98,7 +98,7 @@ def im2col(x, kernel_size, *, stride=1, padding=0, dilation=1, layout="NCHW", nu
     team = threads.team_size(threads.ELEMENT_WORK * rows * columns, num_threads)
     out = empty((rows, columns), x.dtype)
     if out.size:
-        _im2col.im2col(shape.packed, in_nchw_order(x, layout), out, team)
+        lowering.im2col(shape.packed, in_nchw_order(x, layout), out, team)
     return out
 
 
@@ -122,5 +122,5 @@ def col2im(cols, input_shape, kernel_size, *, stride=1, padding=0, dilation=1, l
             cols = cols.reshape(*pixels, *taps, shape.C).transpose(0, 1, 2, 5, 3, 4)
         else:
             cols = cols.reshape(*pixels, shape.C, *taps)
-        _im2col.col2im(shape.packed, cols, in_nchw_order(x, layout), team)
+        lowering.col2im(shape.packed, cols, in_nchw_order(x, layout), team)
     return x

@@ -9,7 +9,7 @@ from conv_cases import Case, shape_of, to_layout
 from support import DTYPES, LAYOUTS, dtype_name, only_chunk, poison, reals, whole, written
 
 import fastconv as fc
-from fastconv._loops import im2col as im2col_nests
+from fastconv._loops import lowering
 from fastconv.algorithms import ALGORITHMS, BY_NAME
 
 NO_CHUNK = 10**6  # an index beyond every nest's chunks
@@ -152,7 +152,7 @@ def test_chunks_of_im2col(layout, dtype, isa):
     shape, x = shape_of(case, layout), reals(case.x, 1, dtype)
     expected = fc.im2col(to_layout(x, layout), 3, padding=1, layout=layout)
     x = to_layout(x, layout) if layout == "NCHW" else np.moveaxis(to_layout(x, layout), 3, 1)
-    counts, values, chunks = run_singly(lambda out: im2col_nests.im2col(shape.packed, x, out, 1), expected.shape, dtype)
+    counts, values, chunks = run_singly(lambda out: lowering.im2col(shape.packed, x, out, 1), expected.shape, dtype)
     assert (counts == 1).all()
     assert chunks > 1
     np.testing.assert_array_equal(values, expected)

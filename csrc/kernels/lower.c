@@ -6,13 +6,14 @@
  * or 0 outside the image, where pixel = (n*P + p)*Q + q and k counts (r, s, c) when g->channels_last,
  * (c, r, s) otherwise: the order in which that layout's weights lie in memory.
  *
- *   lower_rows     dst[pixel][k]   a row is runs of neighbouring channels: fast where x is channels-last
+ *   lower_rows     dst[pixel][k]   a row is runs of neighbouring channels: k counts (r, s, c), and the channels
+ *                                  of a pixel are neighbours
  *   lower_columns  dst[k][pixel]   a row is runs of neighbouring pixels: fast where x's rows are contiguous,
  *                                  in strips of `width` as pack's, the last padded with zeros; each strip
  *                                  has a vector of room behind it
  *
- * Both take any strides; x_strides are those of (n, c, h, w) in bytes and x points at the group's first
- * channel. Both walk the pixels one output row at a time. Called by fastconv/_loops/im2col.pyx. */
+ * Both take any other strides; x_strides are those of (n, c, h, w) in bytes and x points at the group's first
+ * channel. Both walk the pixels one output row at a time. Called by fastconv/_loops/im2col.pyx and lowering.pyx. */
 
 /* `length` neighbouring pixels of one output row, `at` counting from the block's first. */
 typedef struct {
@@ -93,30 +94,9 @@ INLINE intptr_t end_inside(const fc_geometry *g, intptr_t offset, intptr_t size)
     return offset < size ? clamp((size - 1 - offset) / g->stride_w + 1, 0, g->Q) : 0;
 }
 
-/* Where the channels of a pixel do not lie side by side, or are not wanted so: element by element. */
-static void gather_rows(const fc_geometry *g, const char *x, const intptr_t *x_strides, intptr_t pixel,
-                        intptr_t pixels, intptr_t k0, intptr_t k1, char *dst, intptr_t dst_row) {
-    for (intptr_t i = pixel; i < pixel + pixels; i++, dst += dst_row)
-        for (intptr_t k = k0; k < k1; k++) {
-            const intptr_t tap = g->channels_last ? k / g->C : k % (g->R * g->S);
-            const intptr_t c = g->channels_last ? k % g->C : k / (g->R * g->S);
-            const intptr_t h = i / g->Q % g->P * g->stride_h - g->pad_top + tap / g->S * g->dilation_h;
-            const intptr_t w = i % g->Q * g->stride_w - g->pad_left + tap % g->S * g->dilation_w;
-            const int inside = h >= 0 && h < g->H && w >= 0 && w < g->W;
-            const char *from = x + i / g->Q / g->P * x_strides[0] + c * x_strides[1] + h * x_strides[2] +
-                               w * x_strides[3];
-            store1(dst + (k - k0) * sizeof(real), inside ? load1(from) : 0);
-        }
-}
-
 static void lower_rows(const fc_geometry *g, const void *x, const intptr_t *x_strides, intptr_t pixel,
                        intptr_t pixels, intptr_t k0, intptr_t k1, void *dst, intptr_t dst_row) {
-    const intptr_t xn = x_strides[0], xc = x_strides[1], xh = x_strides[2], xw = x_strides[3];
-    const intptr_t size = sizeof(real);
-    if (!g->channels_last || xc != size) {
-        gather_rows(g, x, x_strides, pixel, pixels, k0, k1, dst, dst_row);
-        return;
-    }
+    const intptr_t xn = x_strides[0], xh = x_strides[2], xw = x_strides[3], size = sizeof(real);
     /* A run is the channels of one tap, or of the S taps of a filter row where they touch: one pixel's
      * run starts `step` bytes behind its neighbour's. */
     const char *limit = read_limit(g, x, x_strides, dst_row >= (k1 - k0) * size + (intptr_t)sizeof(vec));

@@ -1,6 +1,6 @@
 """Convolution as a matrix product without the matrix: the im2col rows or columns that a block of the product
 needs are lowered (csrc/kernels/lower.c) straight into the block and multiplied by the macro-kernel of
-gemm.pyx. Called by the "im2col" row of fastconv/algorithms.py; im2col and col2im at the end materialise.
+gemm.pyx. Called by the "im2col" row of fastconv/algorithms.py; lowering.pyx makes the whole matrix.
 
 Per group, with C, K the channels of one group, two forms of the same sum over k = R*S*C:
 
@@ -13,23 +13,15 @@ phase before, once, into scratch that all threads share; under 1x1 filters that 
 read channels-first x as the matrix too, in place if they are few; very few take whole rows of it, without a tile.
 
 A chunk is (image and group, block of pixels, part of K), cut by shape alone."""
-import numpy as np
-
-from cython cimport floating
-from cython.parallel cimport parallel, prange
-
 cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport LINE, STRIP_GAP, balanced, ceil_div, least, round_up, span_start, take_strides
 from fastconv._loops.gemm cimport Blocks, by_whole_rows, default_blocks, macro_kernel
 from fastconv._loops.kernels cimport FC_RELU, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
-from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp
 from fastconv._loops.rows cimport write_planes
-from fastconv._loops.team cimport Operands, compile, flushing, followed_by, run
+from fastconv._loops.team cimport Operands, compile, followed_by, run
 from fastconv._loops.tiles cimport collide
-
-from fastconv._loops.team import note_parallel
 
 cnp.import_array()
 
@@ -447,65 +439,3 @@ def compiled(bytes geometry, Py_ssize_t itemsize, tuple strides, bint relu, bloc
                        p.units * p.blocks * p.k_parts, scratch_bytes(&p))
     return followed_by(compile(&p, sizeof(p), transpose_chunk, p.together * SHARES, scratch_bytes(&p)), along_k_chunk,
                        p.together * p.blocks * p.k_parts, shared_bytes(&p), ceil_div(p.units, p.together))
-
-
-cdef enum:
-    ROWS_PER_CHUNK = 64
-
-cdef void rows_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
-    cdef const Im2col *p = <const Im2col *>problem
-    cdef Py_ssize_t first = index * ROWS_PER_CHUNK, row = p.depth * p.kernels.itemsize
-    p.kernels.lower_rows(&p.g, at.x, p.x_strides, first, least(ROWS_PER_CHUNK, p.pixels - first), 0, p.depth,
-                         at.y + first * row, row)
-
-
-def im2col(bytes geometry, cnp.ndarray x, cnp.ndarray out, int team):
-    """The whole matrix (N*P*Q, k) of a convolution with one group; x in (n, c, h, w) order of axes."""
-    cdef Im2col p
-    cdef Operands at
-    set_up(&p, geometry, out.itemsize, None)
-    p.pixels = p.g.N * p.g.P * p.g.Q
-    at.x, at.y = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(out)
-    for i in range(4):
-        p.x_strides[i] = cnp.PyArray_STRIDES(x)[i]
-    run(rows_chunk, &p, ceil_div(p.pixels, ROWS_PER_CHUNK), 0, team, &at)
-
-
-def col2im(bytes geometry, cols, x, int team):
-    """The adjoint of im2col: x (n, c, h, w) is the sum of the entries of `cols` that come from it. cols
-    (N, P, Q, C, R, S) in that order of axes, whatever the layout."""
-    cdef const fc_geometry *g = <const fc_geometry *><const char *>geometry
-    if team > 1:
-        note_parallel()
-    if x.dtype == np.float32:
-        _col2im[float](cols, x, g, team)
-    else:
-        _col2im[double](cols, x, g, team)
-
-
-cdef void _col2im(const floating[:, :, :, :, :, :] cols, floating[:, :, :, :] x, const fc_geometry *g,
-                  int team) noexcept:
-    cdef Py_ssize_t N = x.shape[0], C = x.shape[1], H = x.shape[2], W = x.shape[3]
-    cdef Py_ssize_t row, n, h, w, c, r, s, p, q
-    cdef floating total
-    cdef fc_fp_state state
-    cdef bint flush = flushing()
-    with nogil, parallel(num_threads=team):
-        state = fc_flush_subnormals(flush)
-        for row in prange(N * H):
-            n = row // H
-            h = row % H
-            for w in range(W):
-                for c in range(C):
-                    total = 0
-                    for r in range(g.R):
-                        p = h + g.pad_top - r * g.dilation_h
-                        if p < 0 or p % g.stride_h or p // g.stride_h >= g.P:
-                            continue
-                        for s in range(g.S):
-                            q = w + g.pad_left - s * g.dilation_w
-                            if 0 <= q and q % g.stride_w == 0 and q // g.stride_w < g.Q:
-                                total = total + cols[n, p // g.stride_h, q // g.stride_w, c, r, s]
-                    x[n, c, h, w] = total
-        # end: for row, w, c, r, s
-        fc_restore_fp(state)

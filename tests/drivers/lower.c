@@ -60,6 +60,7 @@ static void try_rows(const fc_geometry *g, const memory *m, idx pixel, idx pixel
         m->name, (long)g->channels_last, (long)g->N, (long)g->C, (long)g->H, (long)g->W, (long)pixel,
         (long)pixels, (long)k0, (long)k1, (long)room);
     const char *x = image(g, m, strides);
+    if (!g->channels_last || strides[1] != bytes(1)) return; /* no runs of neighbours */
     char *dst = poisoned(count);
     double *expected = untouched(count);
     for (idx i = 0; i < pixels; i++)
