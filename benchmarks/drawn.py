@@ -2,7 +2,8 @@
 best of fastconv's own algorithms.
 
 Channels 1 to 600, rarely multiples of 8; H != W; batch 1 to 5; both layouts and dtypes; kernels 1 to 7; strides,
-dilation and groups sometimes. Weights are prepared on both sides; torch gets the better of its two ways."""
+dilation and groups sometimes. fastconv's weights are prepared, in a plan. The peers are torch's eager call; for float32
+with prepared weights too: torch's own in NHWC, ONNX Runtime's in NCHW. torch has no such way for float64."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -88,7 +89,10 @@ def compare(drawn, threads, seconds, rounds):
     x, weight = layer.data(drawn.dtype, layout)
     peers.set_threads(threads)
     plan = fc.plan_conv2d(x.shape, weight, layout=layout, **layer.parameters())
-    rivals = {**peers.torch_conv(layer, x, weight, layout), **peers.torch_packed(layer, x, weight, layout)}
+    rivals = {
+        **peers.torch_conv(layer, x, weight, layout), **peers.torch_packed(layer, x, weight, layout),
+        **peers.onnx_conv(layer, x, weight, layout, threads),
+    }  # fmt: skip
     answers = {plan.algorithm: to_nchw(plan(x, num_threads=threads), layout)}
     answers |= {name: peers.dense(call()) for name, call in rivals.items()}
     check.check_conv(layer, to_nchw(x, layout), to_nchw(weight, layout), answers)
@@ -137,12 +141,12 @@ def print_table(result, rows, threads):
     console.print(
         f"{len(rows)} drawn shapes, {report.threads_text(threads)}: the {min(WORST, len(rows))} worst", style="bold"
     )
-    table = report.table(["shape", "algorithm", "torch GF/s", "fastconv GF/s", "of peak", "ratio", "of medians"])
+    table = report.table(["shape", "algorithm", "peer GF/s", "fastconv GF/s", "of peak", "ratio", "of medians"])
     for row in rows[:WORST]:
-        torch = max(row.get("torch GF/s", 0), row.get("torch packed GF/s", 0))
+        peer = max(row.get(f"{name} GF/s", 0) for name in ("torch", "torch packed", "onnxruntime"))
         share = row["fastconv GF/s"] / result.limits.peak[row["dtype"], threads]
         table.add_row(
-            row["shape"], row["algorithm"], f"{torch:.1f}", f"{row['fastconv GF/s']:.1f}", f"{share:.0%}",
+            row["shape"], row["algorithm"], f"{peer:.1f}", f"{row['fastconv GF/s']:.1f}", f"{share:.0%}",
             f"{row['ratio']:.2f}", f"{row['ratio of medians']:.2f}",
         )  # fmt: skip
     console.print(table)

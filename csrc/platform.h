@@ -8,10 +8,12 @@
 enum { fc_has_openmp = 1, fc_openmp_version = _OPENMP };
 static inline int fc_max_threads(void) { return omp_get_max_threads(); }
 static inline int fc_thread_id(void) { return omp_get_thread_num(); }
+static inline void fc_end_threads(void) { omp_pause_resource_all(omp_pause_hard); }
 #else
 enum { fc_has_openmp = 0, fc_openmp_version = 0 };
 static inline int fc_max_threads(void) { return 1; }
 static inline int fc_thread_id(void) { return 0; }
+static inline void fc_end_threads(void) {}
 #endif
 
 /* Subnormal operands and results cost tens of cycles each: fc_flush_subnormals turns them into zeros in

@@ -21,7 +21,7 @@ from fastconv.losses import binary_cross_entropy, binary_cross_entropy_grad, cro
 from fastconv.plan import Plan, plan_conv2d
 from fastconv.pooling import avg_pool2d, avg_pool2d_grad, max_pool2d, max_pool2d_grad
 from fastconv.products import gemm, matmul
-from fastconv.signals import conv1d, conv1d_input_grad, conv1d_weight_grad
+from fastconv.signals import conv1d, conv1d_bias_grad, conv1d_input_grad, conv1d_weight_grad
 from fastconv.threads import get_num_threads, num_threads, set_num_threads
 
 __version__ = "0.1.0"
@@ -35,6 +35,7 @@ __all__ = [
     "binary_cross_entropy_grad",
     "col2im",
     "conv1d",
+    "conv1d_bias_grad",
     "conv1d_input_grad",
     "conv1d_weight_grad",
     "conv2d",

@@ -12,12 +12,13 @@ from fastconv.checks import to_int
 def _pointwise(name, out, num_threads, **arguments):
     """out = f(...) of one or two arrays of one shape, which are named as in the public function."""
     inputs = [(argument, as_array(value, argument)) for argument, value in arguments.items()]
+    apart = [(argument, array) for argument, array in inputs if arguments[argument] is not out]
     (first, x), (last, other) = inputs[0], inputs[-1]
     check_same_dtype(first, x, last, other)
     if other.shape != x.shape:
         raise ValueError(f"{first} and {last} must have one shape, got {x.shape} and {other.shape}")
     team = threads.team_size(threads.ELEMENT_WORK * x.size, num_threads)
-    out = to_out(out, x.shape, x.dtype, [(argument, array) for argument, array in inputs if array is not out])
+    out = to_out(out, x.shape, x.dtype, apart)
     nest = _nest.compiled(name, x.size, x.itemsize)
     nest.run(np.ascontiguousarray(x), np.ascontiguousarray(other), None, out, team)
     return out

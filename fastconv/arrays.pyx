@@ -59,7 +59,10 @@ def as_array(value, name):
         device = value.__dlpack_device__()
         if device[0] != 1:  # kDLCPU
             raise TypeError(f"{name} is on another device than the CPU; move it there first, e.g. .cpu()")
-        array = np.from_dlpack(value)
+        try:
+            array = np.from_dlpack(value)
+        except (BufferError, RuntimeError) as error:    # of a dtype that NumPy lacks, or that is not to be had
+            raise TypeError(f"{name} gives no array: {error}") from error
     elif hasattr(value, "__array__"):
         array = np.asarray(value)
     else:

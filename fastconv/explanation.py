@@ -71,11 +71,12 @@ def explain(shape, dtype, algorithm="auto", strict=False, prepared=False, blocki
         reason = row.refuse(shape)
         if strict and not row.strict:
             reason = reason or "rewrites the sum, and strict=True excludes that"
+        if blocking is not None and not row.takes_blocking:
+            reason = reason or "has no blocks to set"
         if reason:
             return Verdict(row.name, reason, None, None, None, row.summary)
-        used = blocking if row.takes_blocking else None
         seconds = row_cost(row, shape, itemsize, prepared)
-        memory = row.workspace(shape, itemsize, used), row.weight_bytes(shape, itemsize, used)
+        memory = row.workspace(shape, itemsize, blocking), row.weight_bytes(shape, itemsize, blocking)
         return Verdict(row.name, None, seconds, *memory, row.summary)
 
     return Explanation(shape, str(np.dtype(dtype)), prepared, tuple(verdict(row) for row in ALGORITHMS), chosen.name)

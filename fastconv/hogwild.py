@@ -12,8 +12,9 @@ MODES = _hogwild.MODES
 
 def check_shared(array, name):
     """Refuses what threads cannot add to in place."""
-    if not isinstance(array, np.ndarray) or as_array(array, name) is not array:
+    if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, which is changed in place, got {type(array).__name__}")
+    as_array(array, name)
     if array.ndim != 1:
         raise ValueError(f"{name} must be 1-D, got shape {array.shape}")
     if not array.flags.writeable:

@@ -59,13 +59,13 @@ class Plan:
 
     @property
     def algorithm(self):
-        """The name of the algorithm that runs."""
-        return self._row.name
+        """The name of the algorithm that runs: "naive" where padding would meet an Inf or NaN of these weights."""
+        return self._parameters[0].name
 
     @property
     def workspace_bytes(self):
         """Scratch of a call on one thread, at most."""
-        return self._row.workspace(self._shape, self._dtype.itemsize, self._blocking)
+        return self._parameters[0].workspace(self._shape, self._dtype.itemsize, self._blocking)
 
     @property
     def weight_bytes(self):
@@ -74,7 +74,9 @@ class Plan:
 
     def explain(self):
         """The Explanation of this plan: what every algorithm would cost with prepared weights."""
-        return explain(self._shape, self._dtype, self._row.name, self._strict, True, self._blocking)
+        row = self._parameters[0]
+        blocking = self._blocking if row.takes_blocking else None
+        return explain(self._shape, self._dtype, row.name, self._strict, True, blocking)
 
     def __repr__(self):
         s = self._shape

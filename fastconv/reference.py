@@ -156,6 +156,11 @@ def conv1d_input_grad(grad, weight, input_shape, *, stride=1, padding=0, dilatio
     return x.squeeze(axis)
 
 
+def conv1d_bias_grad(grad, *, layout="NCHW"):
+    """The sum of grad over signals and places."""
+    return grad.sum((0, 2) if layout == "NCHW" else (0, 1))
+
+
 def conv1d_weight_grad(x, grad, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
     """conv2d_weight_grad of images of one row."""
     axis = 2 if layout == "NCHW" else 1

@@ -6,7 +6,13 @@ import numpy as np
 from fastconv.arrays import as_array, check_out, check_same_dtype
 from fastconv.checks import to_count
 from fastconv.convolution import conv2d
-from fastconv.gradients import check_shape, conv2d_input_grad, conv2d_weight_grad, weight_grad_shape
+from fastconv.gradients import (
+    check_shape,
+    conv2d_bias_grad,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+    weight_grad_shape,
+)
 from fastconv.shapes import conv_shape, to_layout, to_pair, to_shape
 
 
@@ -59,6 +65,12 @@ def conv1d_weight_grad(x, grad, kernel_size, *, stride=1, padding=0, dilation=1,
     dw = conv2d_weight_grad(x, grad, kernel, algorithm=algorithm, strict=strict, blocking=blocking, out=row_out,
                             num_threads=num_threads, **geometry)  # fmt: skip
     return dw.squeeze(axis) if out is None else out
+
+
+def conv1d_bias_grad(grad, *, layout="NCHW", num_threads=None):
+    """The gradient with respect to conv1d's bias, (K,): grad, (N,K,Q) or in layout "NHWC" (N,Q,K), summed over signals
+    and places. Errors as conv2d_bias_grad's."""
+    return conv2d_bias_grad(as_row(grad, "grad", layout), layout=layout, num_threads=num_threads)
 
 
 def _without(shape, axis):

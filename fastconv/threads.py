@@ -1,13 +1,13 @@
 """How many threads a call uses: decided here, once per call, from the limits that hold and the work there is.
 
-The limit is the first of: the call's num_threads; `with num_threads(n)` in this Python thread;
-set_num_threads (the process); the default, one thread for each core this process may use. All but the
-first are capped by omp_get_max_threads() at each call, so OMP_NUM_THREADS and threadpoolctl hold."""
+The limit is the first of: the call's num_threads; `with num_threads(n)` in this Python thread (or context, as tasks of
+asyncio have them); set_num_threads (the process); OMP_NUM_THREADS as it was at import; one thread for each core this
+process may use. All but the first are capped by omp_get_max_threads() at each call, so threadpoolctl holds."""
 
 import os
-import threading
 import warnings
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from fastconv._loops import team as _team
 from fastconv.checks import to_count
@@ -21,7 +21,7 @@ ELEMENT_WORK = 50  # an element read and written takes some 0.5 ns, the time of 
 MOST_THREADS = 1024
 
 _process_limit = None
-_this_thread = threading.local()
+_scoped_limit = ContextVar("fastconv's limit of threads", default=None)
 _forked_after_parallel = False
 _warned = False
 
@@ -30,7 +30,14 @@ def _checked(n, name):
     return min(to_count(n, name), MOST_THREADS)
 
 
-_default_limit = usable_cores()
+def _asked_of_openmp():
+    """The number that OMP_NUM_THREADS starts with, or None: OpenMP takes nonsense for all cores of the machine."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(int(first), MOST_THREADS) if first.isdecimal() and int(first) > 0 else None
+
+
+_openmp_limit = _asked_of_openmp()
+_default_limit = _openmp_limit or usable_cores()
 
 
 def set_num_threads(n):
@@ -43,15 +50,13 @@ def set_num_threads(n):
 
 def get_num_threads():
     """The limit that a call without num_threads has in this Python thread now."""
-    scoped = getattr(_this_thread, "limit", None)
+    scoped = _scoped_limit.get()
     if _forked_after_parallel:
         return 1
     if scoped is not None:
         limit = scoped
     elif _process_limit is not None:
         limit = _process_limit
-    elif os.environ.get("OMP_NUM_THREADS"):
-        limit = MOST_THREADS
     else:
         limit = _default_limit
     return max(1, min(limit, _team.max_threads()))  # OpenMP takes nonsense for a number of threads
@@ -61,13 +66,11 @@ def get_num_threads():
 def num_threads(n):
     """Within the block, calls of this Python thread use at most n >= 1 threads. Raises ValueError or TypeError for
     another n."""
-    n = _checked(n, "n")
-    before = getattr(_this_thread, "limit", None)
-    _this_thread.limit = n
+    before = _scoped_limit.set(_checked(n, "n"))
     try:
         yield
     finally:
-        _this_thread.limit = before
+        _scoped_limit.reset(before)
 
 
 def team_size(work, num_threads=None):
@@ -100,7 +103,9 @@ def _after_fork_in_child():
     """The OpenMP threads of the parent do not exist here, and waiting for them would hang for ever."""
     global _forked_after_parallel, _default_limit
     _forked_after_parallel = _team.has_run_parallel()
-    _default_limit = usable_cores()
+    _default_limit = _openmp_limit or usable_cores()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+# Another library's regions leave threads as well, which a child would wait for: torch's and fastconv's are those of one
+# libgomp. They are made anew at the next region.
+os.register_at_fork(before=_team.end_threads, after_in_child=_after_fork_in_child)

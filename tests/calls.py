@@ -96,6 +96,7 @@ def small_operations(size, dtype):
         "col2im": partial(fc.col2im, cols, image.shape, 3, padding=1),
         "conv1d": partial(fc.conv1d, signal, across, padding=1),
         "conv1d_input_grad": partial(fc.conv1d_input_grad, lines, across, signal.shape, padding=1),
+        "conv1d_bias_grad": partial(fc.conv1d_bias_grad, lines),
         "conv1d_weight_grad": partial(fc.conv1d_weight_grad, signal, lines, 4, padding=1),
         "conv_transpose2d": partial(fc.conv_transpose2d, image, up, stride=2),
         "conv_transpose2d_input_grad": partial(fc.conv_transpose2d_input_grad, wide, up, image.shape, stride=2),
@@ -133,9 +134,10 @@ def network_calls(dtype):
     for name in NETWORKS:
         net, x = network(name, dtype)
         made[f"nn {name}"] = partial(net, x)
+        learning, x = network(name, dtype)  # its running statistics move
         for parallel in ("images", "operations"):
             if name not in COUPLED or parallel == "operations":
-                made[f"train.gradients {name} {parallel}"] = partial(gradients, net, x, parallel=parallel)
+                made[f"train.gradients {name} {parallel}"] = partial(gradients, learning, x, parallel=parallel)
                 made[f"train.fit {name} {parallel}"] = partial(fitted, name, dtype, parallel=parallel)
     return made
 

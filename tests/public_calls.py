@@ -218,6 +218,16 @@ def transposed(draw, name):
     return finish(draw, getattr(fc, name), right, broken, inputs, immense)
 
 
+@call_of("conv1d_bias_grad")
+def bias_gradient_of_signals(draw, name):
+    g = geometry(draw)
+    signal = (g["N"], g["K"], outputs(g)[1])
+    grad = memory(signal if g["layout"] == "NCHW" else (signal[0], signal[2], signal[1]), g["dtype"])
+    right = {"grad": grad, "layout": g["layout"], "num_threads": 2}
+    broken = {"grad": array(grad, pair_of=False), "layout": choice("NWHC"), "num_threads": threads()}
+    return Call(fc.conv1d_bias_grad, right, broken)
+
+
 @call_of("conv2d_bias_grad")
 def bias_gradient(draw, name):
     g = geometry(draw)

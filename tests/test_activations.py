@@ -38,6 +38,15 @@ def test_relu_is_exact(shape, dtype, isa):
     np.testing.assert_array_equal(fc.relu_grad(grad, y), reference.relu_grad(grad, y))
 
 
+def test_in_place_in_a_subclass(tmp_path):
+    x = np.memmap(tmp_path / "x", np.float32, "w+", shape=100)
+    x[:] = np.arange(-50, 50)
+    assert fc.relu(x, out=x) is x
+    np.testing.assert_array_equal(x, np.maximum(np.arange(-50, 50), 0))
+    with pytest.raises(ValueError, match="shares memory"):
+        fc.relu(x[1:], out=np.asarray(x)[:-1])
+
+
 def test_relu_at_the_edges():
     y = fc.relu(np.array([np.nan, np.inf, -np.inf, -0.0]))
     np.testing.assert_array_equal(y, [np.nan, np.inf, 0, 0])

@@ -163,6 +163,13 @@ def test_explain_reads_well():
         assert row.refusal is None or row.refusal in text
 
 
+def test_explain_says_who_has_no_blocks():
+    blocking = fc.Blocking(6, 16, 64)
+    for row in fc.explain_conv2d((1, 8, 9, 9), (4, 8, 3, 3), blocking=blocking).rows:
+        assert (row.refusal is None) == BY_NAME[row.name].takes_blocking
+        assert row.refusal is None or "blocks" in row.refusal
+
+
 def test_explain_of_nothing():
     """Empty batches, channels and filters cost nothing, and can be explained."""
     for x, weight in (((0, 3, 5, 5), (4, 3, 3, 3)), ((2, 0, 5, 5), (4, 0, 3, 3)), ((2, 3, 5, 5), (0, 3, 3, 3))):

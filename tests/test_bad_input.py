@@ -378,6 +378,18 @@ def test_row63_objects_that_are_arrays_at_heart(wrap):
     np.testing.assert_array_equal(fc.gemm(wrap(x[0, 0]), wrap(x[0, 1])), fc.gemm(x[0, 0], x[0, 1]))
 
 
+@pytest.mark.parametrize("error", [BufferError, RuntimeError])
+def test_a_tensor_that_gives_no_array_is_named(error):
+    """As one of bfloat16, or one of torch's that wants a gradient."""
+
+    class Withheld(Tensor):
+        def __dlpack__(self, **how):
+            raise error("Can't export tensors that require gradient, use tensor.detach()")
+
+    with pytest.raises(TypeError, match=r"weight gives no array: Can't export .* use tensor.detach\(\)"):
+        fc.conv2d(reals((1, 2, 5, 5), 1), Withheld(reals((3, 2, 3, 3), 2)))
+
+
 def test_row66_an_array_in_use_is_not_resized_under_a_plan():
     """A plan keeps copies, so its caller may resize; the result stays."""
     weight = reals((3, 2, 3, 3), 2)

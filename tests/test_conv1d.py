@@ -58,6 +58,8 @@ def test_gradients(x, weight, parameters, layout):
     np.testing.assert_array_equal(dx, reference.conv1d_input_grad(grad, weight, x.shape, **call))
     dw = fc.conv1d_weight_grad(floats[0], floats[2], taps, **call)
     np.testing.assert_array_equal(dw, reference.conv1d_weight_grad(x, grad, taps, **call))
+    np.testing.assert_array_equal(fc.conv1d_bias_grad(floats[2], layout=layout),
+                                  reference.conv1d_bias_grad(grad, layout=layout))  # fmt: skip
     y = fc.conv1d(*floats[:2], strict=True, **call)
     assert (y * grad).sum() == (x * dx).sum() == (weight * dw).sum()
     out_x, out_w = poison(x.shape, np.float32), poison(weight.shape, np.float32)

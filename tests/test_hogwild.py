@@ -47,6 +47,12 @@ def test_an_index_that_changes_after_the_check_leads_nowhere(mode):
     np.testing.assert_array_equal(np.flatnonzero(room), [301, 302])
 
 
+def test_a_memory_map_is_shared(tmp_path):
+    shared = np.memmap(tmp_path / "shared", np.float32, "w+", shape=300)
+    fc.hogwild.accumulate(shared, np.ones((2, 300), np.float32))
+    assert (shared == 2).all()
+
+
 def test_updates_that_are_not_aligned():
     updates = np.zeros(65, np.uint8)[1:].view(np.float64).reshape(2, 4)
     updates[...] = whole((2, 4))

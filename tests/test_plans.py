@@ -96,6 +96,20 @@ def test_workspace_bytes_are_what_a_call_takes(algorithm, layout, isa):
         assert plan.workspace_bytes <= max(grown) <= plan.workspace_bytes + rounding, case.name
 
 
+def test_a_plan_says_what_runs():
+    """The definition's loops, as long as there is an Inf in the filters that padding would meet."""
+    weight = np.ones((4, 2, 3, 3), np.float32)
+    plan = fc.plan_conv2d((1, 2, 5, 5), weight, padding=1, algorithm="im2col", blocking=fc.Blocking(6, 16, 64))
+    assert plan.algorithm == plan.explain().chosen == "im2col"
+    infinite = weight.copy()
+    infinite[0, 0, 0, 0] = np.inf
+    plan.update(infinite)
+    assert plan.algorithm == plan.explain().chosen == "naive" and plan.workspace_bytes == 0
+    assert "naive" in repr(plan)
+    plan.update(weight)
+    assert plan.algorithm == "im2col"
+
+
 def test_workspace_of_depthwise_filters_smaller_than_the_stride(isa):
     """x that is read in place leaves room for more rows of results than x that is copied."""
     x = np.zeros((1, 768, 128, 32), np.float32).transpose(0, 3, 1, 2)

@@ -5,6 +5,7 @@ interrupted or ended at any time. Each case runs in a process of its own, under 
 
 import multiprocessing
 import os
+import platform
 
 import pytest
 from support import run_python
@@ -42,6 +43,29 @@ _, status = os.waitpid(child, 0)
 assert status == 0, status
 print(answer(2, every=9) == answer(1, every=9), flush=True)
 """
+
+
+FOREIGN = """
+import ctypes, os
+from worker import answer
+region = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: None)
+ctypes.CDLL("libgomp.so.1").GOMP_parallel(region, None, 2, 0)
+child = os.fork()
+if child == 0:
+    print(answer(2, every=9).digest, flush=True)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+print(answer(1, every=9).digest, flush=True)
+"""
+
+
+@needs_fork
+@pytest.mark.skipif(not platform.libc_ver()[0] or not team.openmp_version(), reason="GCC's OpenMP of Linux")
+def test_a_child_forked_after_another_library_s_threads_ran_finishes():
+    """torch's regions leave threads in the same libgomp."""
+    digests = lines_of(FOREIGN)
+    assert len(digests) == 2 and digests[0] == digests[1]
 
 
 @needs_fork

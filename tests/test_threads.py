@@ -1,5 +1,6 @@
 """Threads: which limit holds, and the same bits for any number of them and of callers."""
 
+import asyncio
 import inspect
 import json
 import sys
@@ -50,6 +51,28 @@ def test_the_argument_beats_the_block_beats_the_process_beats_the_default(proces
                 assert threads.team_size(PLENTY, 7) == 7
             assert fc.get_num_threads() == 3
         assert fc.get_num_threads() == 5
+
+
+@needs_openmp
+def test_tasks_have_a_limit_each(process_limit):
+    """Blocks that begin and end in turn, as those of tasks do."""
+
+    async def limited(n):
+        seen = []
+        with fc.num_threads(n):
+            for _ in range(n):
+                await asyncio.sleep(0)
+                seen.append(fc.get_num_threads())
+        return seen, fc.get_num_threads()
+
+    async def together():
+        return await asyncio.gather(limited(1), limited(3), limited(2))
+
+    with threadpool_limits(8, "openmp"):
+        before = fc.get_num_threads()
+        answers = asyncio.run(together())
+        assert answers == [([1], before), ([3] * 3, before), ([2] * 2, before)]
+        assert fc.get_num_threads() == before
 
 
 @needs_openmp

@@ -551,6 +551,13 @@ MUTATIONS = [
         "test_tuning.py",
     ),
     Mutation(
+        "threads of other libraries are left for a forked child to wait for",
+        "fastconv/threads.py",
+        "os.register_at_fork(before=_team.end_threads, after_in_child",
+        "os.register_at_fork(after_in_child",
+        "test_processes.py",
+    ),
+    Mutation(
         "a short last block of channels has as many strips as the others",
         "fastconv/_loops/weight_grad.pyx",
         "strips = ceil_div(channels, p.width)    #",

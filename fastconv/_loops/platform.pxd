@@ -5,5 +5,6 @@ cdef extern from "platform.h" nogil:
     void fc_restore_fp(fc_fp_state state)
     int fc_thread_id()
     int fc_max_threads()
+    void fc_end_threads() nogil
     int fc_has_openmp
     int fc_openmp_version

@@ -25,6 +25,7 @@ BASE_NAMES = ("nothing", "arena", "input", "output", "parameters", "prepared", "
 
 cdef enum:
     PAGE = 4096
+    MOST_FRAMES = 16         # blocks of them that are kept: Python threads that call one network at once (a guess)
     LANES = 32               # of the fingerprint
 
 # Of the hash of Fowler, Noll and Vo, for 32 and 64 bits.
@@ -88,7 +89,9 @@ cdef class Program:
         return allocate(count * self.frame_bytes)
 
     cdef void leave_frames(self, Block block):
-        self.frames = [block] + [other for other in self.frames if (<Block>other).size > block.size]
+        """Keeps it for the next call, with those of other threads; smaller ones came from smaller teams."""
+        kept = [other for other in self.frames if (<Block>other).size >= block.size]
+        self.frames = [block, *kept[:MOST_FRAMES - 1]]
 
     cdef void lay_out(self, Frame *frame, char *memory) noexcept nogil:
         """Cuts frame_bytes of memory into the frame's own parts."""

@@ -8,6 +8,7 @@ from cython.parallel cimport parallel, prange
 cimport numpy as cnp
 
 from fastconv._loops.platform cimport (
+    fc_end_threads,
     fc_flush_subnormals,
     fc_fp_state,
     fc_has_openmp,
@@ -140,6 +141,12 @@ def max_threads():
 def openmp_version():
     """The _OPENMP date the library was built with, 0 for a serial build."""
     return fc_openmp_version if fc_has_openmp else 0
+
+
+def end_threads():
+    """Has OpenMP end the threads that wait for this one's next parallel region, whoever's region the last was."""
+    with nogil:
+        fc_end_threads()
 
 
 def note_parallel():
