@@ -28,7 +28,10 @@ KERNEL_FLAGS = [*FLAGS, "-ffp-contract=fast", "-fno-math-errno"]
 GLUE_FLAGS = [*FLAGS, "-Wno-unused-function", "-Wno-unknown-pragmas"]
 STRIP = [] if DEBUG or sys.platform == "darwin" else ["-Wl,--strip-all"]
 OPENMP_FLAGS = [["-fopenmp"]] + ([["-Xpreprocessor", "-fopenmp", "-lomp"]] if sys.platform == "darwin" else [])
-ARCHITECTURES = {"x86_64": "FC_X86", "amd64": "FC_X86", "i686": "FC_X86", "aarch64": "FC_ARM", "arm64": "FC_ARM"}
+ARCHITECTURES = {
+    **dict.fromkeys(("x86_64", "amd64", "i386", "i486", "i586", "i686"), "FC_X86"),
+    **dict.fromkeys(("aarch64", "arm64"), "FC_ARM"),
+}
 DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
 # What Cython makes of NumPy's declarations compiles with the headers of the same NumPy only.
 CYTHON = {"build_dir": f"build/numpy-{numpy.__version__}", "language_level": 3, "compiler_directives": DIRECTIVES}

@@ -47,7 +47,8 @@ worse beside it, though no error grows: the column of 3 channels shows how much.
 - **Whole numbers** small enough for exact sums are exact in "winograd2x2", whose transforms only add and halve.
 - **float64** has the same ratios; float32 and float64 are held to the same bounds.
 - **"naive"** sums in one order, as torch does, nearly, for 3x3 and 7x7; "direct" and "im2col" begin a new sum every
-  1024 products, which is why they are more exact on deep layers.
+  1024 products, which is why they are more exact on deep layers ("direct" not where sums are short as a rule: in
+  channels-first first layers, depthwise, for many small images or for few filters).
 
 Data: normal deviates, one image of {size}x{size} pixels, {filters} filters, "same" padding, results of rms 1. A cell is
 the rms error, and in brackets its ratio to direct summation; the last column is the largest error of any result.

@@ -6,7 +6,12 @@
 #define FC_SIMD_H
 #include <stdint.h>
 #include <string.h>
-#if defined(__AVX2__)
+#if defined(__AVX512F__) && FC_VECTOR_BYTES == 64
+#define FC_AVX512_MASKS
+#elif defined(__AVX2__) && FC_VECTOR_BYTES == 32
+#define FC_AVX2_MASKS
+#endif
+#if defined(FC_AVX512_MASKS) || defined(FC_AVX2_MASKS)
 #include <immintrin.h>
 #endif
 
@@ -47,7 +52,7 @@ INLINE vec_index lane_numbers(void) {
 #else
 #define OF_REALS(instruction) instruction##_pd
 #endif
-#if defined(__AVX512F__)
+#if defined(FC_AVX512_MASKS)
 typedef uint32_t lane_mask;
 INLINE lane_mask lanes_between(intptr_t first, intptr_t end) { return (1u << end) - (1u << first); }
 INLINE vec load_where(lane_mask mask, const void *p) { return OF_REALS(_mm512_maskz_loadu)(mask, p); }
@@ -70,7 +75,7 @@ static __attribute__((noinline)) void copy_n(void *dst, const void *src, intptr_
 #undef PIECE
 }
 INLINE void store_n(void *p, vec v, intptr_t n) { copy_n(p, &v, n); }
-#if defined(__AVX2__)
+#if defined(FC_AVX2_MASKS)
 typedef vec_index lane_mask;
 INLINE lane_mask lanes_between(intptr_t first, intptr_t end) {
     return (lane_numbers() >= (lane_index)first) & (lane_numbers() < (lane_index)end);

@@ -239,6 +239,7 @@ def _choose(shape, itemsize, algorithm, strict, prepared, blocked, isa):
         for row in ALGORITHMS
         if row.accurate and not row.refuse(shape) and (row.strict or not strict) and (row.takes_blocking or not blocked)
     ]
+    able = able or [BY_NAME["naive"]]  # blocks, and no channels to sum over
     measured = tuned.choice(shape, itemsize, isa) if prepared else None
     return min(able, key=lambda row: (row.name != measured, row_cost(row, shape, itemsize, prepared)))
 

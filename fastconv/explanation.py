@@ -71,7 +71,7 @@ def explain(shape, dtype, algorithm="auto", strict=False, prepared=False, blocki
         reason = row.refuse(shape)
         if strict and not row.strict:
             reason = reason or "rewrites the sum, and strict=True excludes that"
-        if blocking is not None and not row.takes_blocking:
+        if blocking is not None and not row.takes_blocking and row is not chosen:
             reason = reason or "has no blocks to set"
         if reason:
             return Verdict(row.name, reason, None, None, None, row.summary)

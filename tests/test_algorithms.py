@@ -163,6 +163,19 @@ def test_explain_reads_well():
         assert row.refusal is None or row.refusal in text
 
 
+def test_blocks_without_channels():
+    """There is nothing to cut; what is left is the bias."""
+    blocking = fc.Blocking(8, 8, 8)
+    x, weight, bias = (np.zeros(shape, np.float32) for shape in ((1, 0, 4, 4), (2, 0, 3, 3), 2))
+    bias += [3, 4]
+    y = fc.conv2d(x, weight, bias, blocking=blocking)
+    np.testing.assert_array_equal(y, np.broadcast_to(bias[:, None, None], (1, 2, 2, 2)))
+    np.testing.assert_array_equal(fc.plan_conv2d(x.shape, weight, bias, blocking=blocking)(x), y)
+    assert fc.explain_conv2d(x.shape, weight.shape, blocking=blocking).chosen == "naive"
+    dx = fc.conv2d_input_grad(x, np.zeros((0, 3, 3, 3), np.float32), (1, 3, 6, 6), blocking=blocking)
+    assert dx.shape == (1, 3, 6, 6) and not dx.any()
+
+
 def test_explain_says_who_has_no_blocks():
     blocking = fc.Blocking(6, 16, 64)
     for row in fc.explain_conv2d((1, 8, 9, 9), (4, 8, 3, 3), blocking=blocking).rows:

@@ -79,3 +79,13 @@ def test_the_loop_over_k_lives_in_registers(isa, real_bytes, tmp_path):
         assert not [line for line in loop if re.search(stack, line)], tile
         assert not [line for line in loop if re.match(store, line)], tile
         assert not [line for line in loop if re.match(r"call|bl\b", line)], tile
+
+
+@pytest.mark.skipif(compiler("FC_X86") is None, reason="needs a C compiler for x86")
+@pytest.mark.parametrize("level", ["x86-64-v3", "x86-64-v4"])
+def test_every_row_compiles_where_the_compiler_takes_more_for_granted(level):
+    """As some distributions' do, and as CFLAGS may say: a vector is as long as its row has it all the same."""
+    for isa in isa_rows():
+        if isa.architecture != "FC_ARM":
+            command = [compiler("FC_X86"), f"-march={level}", *kernel_flags(), *isa.flags, *macros(isa, 4)]
+            subprocess.run([*command, "-fsyntax-only", ROOT / "csrc/kernels.c"], check=True)

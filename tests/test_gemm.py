@@ -262,3 +262,13 @@ def test_matmul_of_strided_batches():
 def test_matmul_refuses(shapes, message):
     with pytest.raises(ValueError, match=message):
         fc.matmul(reals(shapes[0]), reals(shapes[1]))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5, 8])
+@pytest.mark.parametrize("trans", [False, True], ids=["rows", "columns"])
+def test_long_sums_of_few_rows(trans, rows, isa):
+    """One chain of additions in float32 would lose what is small beside the sum: 0.4 % of this one."""
+    k, n = 1 << 22, 2
+    b = np.ones((n, k), np.float32).T if trans else np.ones((k, n), np.float32)
+    got = fc.gemm(np.full((rows, k), 0.1, np.float32), b)
+    np.testing.assert_allclose(got, k * np.float32(0.1), rtol=2e-4)

@@ -61,6 +61,22 @@ def test_batch_norm(rows, C, dtype, isa):
         np.testing.assert_allclose(y, expected, rtol=1e-3 if dtype == np.float32 else 1e-9, atol=1e-3)
 
 
+@pytest.mark.parametrize("rows", [16384, 802816])
+def test_batch_norm_of_many_alike_rows(rows, isa):
+    """64 images of 112 x 112, all 100: their mean is that, and nothing is left around it."""
+    x = np.full((rows, 1), 100, np.float32)
+    state = run(batch_norm.statistics(rows, 1, 4, 1e-5), x, None, None, np.zeros(4, np.float32))
+    assert state[0] == pytest.approx(100, rel=1e-6)
+    y = run(batch_norm.normalise(rows, 1, 4), x, np.array([1, 0], np.float32), state, np.empty_like(x))
+    assert abs(y).max() < 0.05
+
+
+def test_sums_of_many_alike_rows(isa):
+    rows = 4_000_000
+    got = run(sums.sum_rows(rows, 1, 4), np.full((rows, 1), 0.1, np.float32), None, None, np.empty(1, np.float32))
+    assert got[0] == pytest.approx(rows * float(np.float32(0.1)), rel=1e-5)
+
+
 def test_batch_norm_by_differences():
     rows, C = 700, 5
     x, parameters, grad = reals((rows, C), 1) * 3 + 1, reals((2 * C,), 2), reals((rows, C), 3)

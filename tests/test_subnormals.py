@@ -78,6 +78,18 @@ def test_no_call_leaves_the_caller_flushing(eager):
             assert tiny * np.float32(1) == tiny > 0, (name, threads)
 
 
+def test_what_gemm_does_behind_its_nests_is_flushed_as_well(flushing):
+    """The parts of a sum that come together, and C where there is no product."""
+    tiny, a, b = np.float32(2.0**-127), np.zeros((1, 512), np.float32), np.ones((512, 8), np.float32)
+    a[0, 0], a[0, -1] = 1.5 * 2.0**-126, -(2.0**-126)
+    for flush in (True, False):
+        fc.set_flush_denormals(flush)
+        assert (fc.gemm(a, b) == (0 if flush else tiny)).all()
+        c = np.full((1, 8), tiny)
+        assert (fc.gemm(a, b, c, alpha=0.0, beta=0.5) == (0 if flush else tiny / 2)).all()
+        assert (fc.gemm(a[:, :0], b[:0], c, beta=0.5) == (0 if flush else tiny / 2)).all()
+
+
 def test_products_that_underflow_are_flushed(flushing):
     """Two normal numbers whose product is subnormal."""
     small = np.full((4, 4), np.float32(2.0**-70))
@@ -112,6 +124,24 @@ for flush in (True, False):
         assert (fc.conv2d(x, w, num_threads=threads) == 72).all() and (fc.gemm(a, a, num_threads=threads) == 40).all()
 assert libm.fegetexcept() == 1
 """
+
+
+ROUNDING = """
+import ctypes, numpy as np, fastconv as fc
+a = np.random.default_rng(0).standard_normal((300, 300), np.float32)
+expected = fc.gemm(a, a, num_threads=1)
+libm = ctypes.CDLL("libm.so.6")
+libm.fesetround(0x800)  # upward
+for threads in (1, 2):
+    assert (fc.gemm(a, a, num_threads=threads) == expected).all()
+assert libm.fegetround() == 0x800
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.machine() != "x86_64", reason="glibc's modes of x86")
+def test_a_caller_that_rounds_otherwise_gets_the_same_bits():
+    done = run_python(ROUNDING)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux" or platform.machine() != "x86_64", reason="glibc's traps of x86")

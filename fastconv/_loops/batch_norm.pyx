@@ -11,15 +11,10 @@ in two phases: each part of the rows into the team's scratch, then the parts tog
 are squares around the part's own mean, put together by the formula of Chan, Golub and LeVeque (1979)."""
 from libc.math cimport sqrt
 
-from fastconv._loops.cut cimport balanced, ceil_div, least
+from fastconv._loops.cut cimport ceil_div, least
 from fastconv._loops.kernels cimport fc_kernels, kernels_for
+from fastconv._loops.row_sums cimport CHAIN, add_rows, rows_of_parts, sum_part
 from fastconv._loops.team cimport Compiled, Operands, chunk_function, compile, followed_by
-
-# Rows of a part: a chain of additions in float32 no longer than that, and of a size that stays in L2 between the mean
-# and the squares (256 rows of 256 floats are 256 KB). MOST_PARTS keeps the second phase short.
-cdef enum:
-    PART_ROWS = 256
-    MOST_PARTS = 64
 
 cdef struct BatchNorm:
     const fc_kernels *kernels
@@ -42,13 +37,15 @@ cdef inline Py_ssize_t rows_of(const BatchNorm *p, Py_ssize_t part) noexcept nog
     return least(p.part_rows, p.rows - part * p.part_rows)
 
 
-cdef void add_rows(const BatchNorm *p, Py_ssize_t rows, double factor, const char *x, char *sum) noexcept nogil:
-    """sum = factor * the sum of the rows."""
-    cdef float one_f32 = 1
-    cdef double one_f64 = 1
+cdef void sum_products(const BatchNorm *p, Py_ssize_t rows, const char *a, const char *a_mean, const char *b,
+                       const char *b_mean, char *sum, char *piece) noexcept nogil:
+    """sum = the sum over rows of (a - a_mean) * (b - b_mean), as sum_part makes it; no a_mean is 0."""
+    cdef Py_ssize_t row = p.C * p.kernels.itemsize, i
     p.kernels.scale(p.C, 0, sum)
-    p.kernels.axpy(rows, p.C, factor, &one_f32 if p.kernels.itemsize == 4 else <void *>&one_f64, 0, x,
-                   p.C * p.kernels.itemsize, sum)
+    for i from 0 <= i < rows by CHAIN:
+        p.kernels.scale(p.C, 0, piece)
+        p.kernels.covariance(least(CHAIN, rows - i), p.C, a + i * row, a_mean, b + i * row, b_mean, piece)
+        add_rows(p.kernels, 1, p.C, 1, piece, 0, sum)
 
 
 cdef void statistics_part(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -58,9 +55,8 @@ cdef void statistics_part(const void *problem, const Operands *at, Py_ssize_t in
     cdef const char *x = at.x + index * p.part_rows * row
     cdef char *mean = at.shared + 2 * index * row
     cdef char *squares = mean + row
-    add_rows(p, rows, 1.0 / rows, x, mean)
-    p.kernels.scale(p.C, 0, squares)
-    p.kernels.covariance(rows, p.C, x, mean, x, mean, squares)
+    sum_part(p.kernels, rows, p.C, 1.0 / rows, x, mean, scratch)
+    sum_products(p, rows, x, mean, x, mean, squares, scratch)
 
 
 cdef void statistics_whole(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -97,9 +93,8 @@ cdef void grad_sums_part(const void *problem, const Operands *at, Py_ssize_t ind
     cdef const BatchNorm *p = <const BatchNorm *>problem
     cdef Py_ssize_t row = p.C * p.kernels.itemsize, start = index * p.part_rows * row, rows = rows_of(p, index)
     cdef char *sums = at.shared + 2 * index * row
-    p.kernels.scale(p.C, 0, sums)
-    p.kernels.covariance(rows, p.C, at.weights + start, NULL, at.x + start, at.y, sums)
-    add_rows(p, rows, 1, at.weights + start, sums + row)
+    sum_products(p, rows, at.weights + start, NULL, at.x + start, at.y, sums, scratch)
+    sum_part(p.kernels, rows, p.C, 1, at.weights + start, sums + row, scratch)
 
 
 cdef void grad_sums_whole(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
@@ -136,7 +131,7 @@ cdef Compiled compile_parts(chunk_function chunk, chunk_function whole, Py_ssize
     cdef BatchNorm p
     cdef Compiled made
     p.kernels, p.rows, p.C, p.epsilon = kernels_for(itemsize), rows, C, epsilon
-    p.part_rows = max(1, balanced(rows, max(PART_ROWS, ceil_div(rows, MOST_PARTS))))
+    p.part_rows = rows_of_parts(rows)
     p.parts = ceil_div(rows, p.part_rows)
     made = compile(&p, sizeof(p), chunk, p.parts, vectors * C * itemsize)
     return made if whole == NULL else followed_by(made, whole, 1, p.parts * 2 * C * itemsize)
@@ -144,7 +139,7 @@ cdef Compiled compile_parts(chunk_function chunk, chunk_function whole, Py_ssize
 
 def statistics(Py_ssize_t rows, Py_ssize_t C, Py_ssize_t itemsize, double epsilon):
     """x (rows, C); y: the state, whose mean and inv_std are written. The variance is that of the rows (biased)."""
-    return compile_parts(statistics_part, statistics_whole, rows, C, itemsize, 0, epsilon)
+    return compile_parts(statistics_part, statistics_whole, rows, C, itemsize, 1, epsilon)
 
 
 def normalise(Py_ssize_t rows, Py_ssize_t C, Py_ssize_t itemsize):
@@ -154,7 +149,7 @@ def normalise(Py_ssize_t rows, Py_ssize_t C, Py_ssize_t itemsize):
 
 def grad_sums(Py_ssize_t rows, Py_ssize_t C, Py_ssize_t itemsize):
     """x (rows, C), weights: the gradient, y: the state, whose dgamma and dbeta are written."""
-    return compile_parts(grad_sums_part, grad_sums_whole, rows, C, itemsize, 0)
+    return compile_parts(grad_sums_part, grad_sums_whole, rows, C, itemsize, 1)
 
 
 def grad(Py_ssize_t rows, Py_ssize_t C, Py_ssize_t itemsize):

@@ -14,8 +14,10 @@ rows are few: rectangles of C, cut by shape alone, as the sum over k of a few ro
 number of threads gives the same bits."""
 from fastconv._loops.cut cimport LINE, STRIP_GAP, balanced, ceil_div, least, round_up, span_start
 from fastconv._loops.kernels cimport FC_PRODUCT, fc_kernels, fc_store, fc_store_of, kernels_for
+from fastconv._loops.platform cimport fc_flush_subnormals, fc_fp_state, fc_restore_fp
+from fastconv._loops.row_sums cimport add_rows
 from fastconv._loops.scratch cimport Block, borrow, give_back
-from fastconv._loops.team cimport Operands, run
+from fastconv._loops.team cimport Operands, flushing, run
 from fastconv._loops.tiles cimport Heights, fetchers, height_of, heights_of, tile_of
 
 # KC: C is read and written once per KC, and with C in L3 that is what costs: on Zen 4 a 1024-cubed product
@@ -244,35 +246,46 @@ cdef void axpy_chunk(const void *problem, const Operands *at, Py_ssize_t index, 
     cdef Py_ssize_t j0 = span_start(g.n, g.col_parts, g.kernels.NR, index % g.col_parts)
     cdef Py_ssize_t n = span_start(g.n, g.col_parts, g.kernels.NR, index % g.col_parts + 1) - j0
     cdef Py_ssize_t k0 = span_start(g.k, g.row_parts, 1, part), k1 = span_start(g.k, g.row_parts, 1, part + 1)
-    cdef Py_ssize_t i, pc, c_row = g.c_row if g.row_parts == 1 else g.n * size
+    cdef Py_ssize_t i, block, end, pc, c_row = g.c_row if g.row_parts == 1 else g.n * size
+    cdef Py_ssize_t sum_row = c_row if k1 - k0 <= KC else n * size
     cdef char *c = (g.c if g.row_parts == 1 else g.b_pack + part * g.m * c_row) + j0 * size
+    cdef char *sum = c if k1 - k0 <= KC else scratch    # of KC rows at most
     if g.row_parts > 1 or g.beta != 1:
         for i in range(g.m):
             g.kernels.scale(n, 0 if g.row_parts > 1 else g.beta, c + i * c_row)
-    for pc from k0 <= pc < k1 by ROWS_IN_L2:
-        for i in range(g.m):
-            g.kernels.axpy(least(ROWS_IN_L2, k1 - pc), n, g.alpha, g.a + i * g.a_row + pc * g.a_col, g.a_col,
-                           g.b + pc * g.b_row + j0 * size, g.b_row, c + i * c_row)
+    for block from k0 <= block < k1 by KC:
+        end = least(block + KC, k1)
+        if sum != c:
+            g.kernels.scale(g.m * n, 0, sum)
+        for pc from block <= pc < end by ROWS_IN_L2:
+            for i in range(g.m):
+                g.kernels.axpy(least(ROWS_IN_L2, end - pc), n, g.alpha, g.a + i * g.a_row + pc * g.a_col, g.a_col,
+                               g.b + pc * g.b_row + j0 * size, g.b_row, sum + i * sum_row)
+        if sum != c:
+            for i in range(g.m):
+                add_rows(g.kernels, 1, n, 1, sum + i * sum_row, 0, c + i * c_row)
 
 
 cdef int rows_times_matrix(Gemm *g, int team) except -1:
     cdef Block partials = None
-    cdef float one_f32 = 1
-    cdef double one_f64 = 1
-    cdef Py_ssize_t i, row_bytes = g.n * g.kernels.itemsize
+    cdef fc_fp_state state
+    cdef Py_ssize_t i, most_columns, row_bytes = g.n * g.kernels.itemsize
     g.col_parts = ceil_div(g.n, ROW_COLUMNS)
     g.row_parts = max(1, min(ROW_PARTS // g.col_parts, g.k // LEAST_DEPTH))
     g.col_parts = max(g.col_parts, min(ceil_div(LEAST_CHUNKS, g.row_parts), g.n // LEAST_WIDTH))
     if g.row_parts > 1:
         partials = borrow(g.row_parts * g.m * row_bytes)
         g.b_pack = partials.data
-    run(axpy_chunk, g, g.row_parts * g.col_parts, 0, team)
+    most_columns = ceil_div(ceil_div(g.n, g.kernels.NR), g.col_parts) * g.kernels.NR
+    run(axpy_chunk, g, g.row_parts * g.col_parts,
+        g.m * most_columns * g.kernels.itemsize if ceil_div(g.k, g.row_parts) > KC else 0, team)
     if g.row_parts > 1:
+        state = fc_flush_subnormals(flushing())
         for i in range(g.m):
             if g.beta != 1:
                 g.kernels.scale(g.n, g.beta, g.c + i * g.c_row)
-            g.kernels.axpy(g.row_parts, g.n, 1, &one_f32 if g.kernels.itemsize == 4 else <void *>&one_f64, 0,
-                           g.b_pack + i * row_bytes, g.m * row_bytes, g.c + i * g.c_row)
+            add_rows(g.kernels, g.row_parts, g.n, 1, g.b_pack + i * row_bytes, g.m * row_bytes, g.c + i * g.c_row)
+        fc_restore_fp(state)
         give_back(partials)
     return 0
 
@@ -301,11 +314,14 @@ cdef int gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, double alpha,
     k == 0 or alpha == 0 only scales c. `wanted` (or NULL) are the user's block sizes."""
     cdef Gemm g
     cdef const fc_kernels *kernels = kernels_for(itemsize)
+    cdef fc_fp_state state
     cdef Py_ssize_t i
     if k == 0 or alpha == 0:
+        state = fc_flush_subnormals(flushing())
         if beta != 1:
             for i in range(m):
                 kernels.scale(n, beta, c + i * c_row)
+        fc_restore_fp(state)
         return 0
     if n == 1 and m > 1 and c_row == itemsize:
         # A column of results is the row of the transposed product.
@@ -316,8 +332,8 @@ cdef int gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, double alpha,
     if wanted == NULL:
         g.blocks = default_blocks(kernels)
         if m <= DOT_ROWS and b_row == itemsize and a_col == itemsize and k > 1:
-            # Up to four rows read B once; more read it again, from L2 if k is cut.
-            g.blocks.kc = k if m <= 4 else 2 * KC
+            # Up to four rows read B once; more read it again, from L2 if k is cut. A lane adds KC products at most.
+            g.blocks.kc = KC * (kernels.lanes if m <= 4 else 2)
             g.col_parts = max(1, min(n // 4, 16, <Py_ssize_t>(n * k / 1e5)))
             return run(dot_chunk, &g, g.col_parts, 0, team)
         if b_col == itemsize and by_whole_rows(m, n * k * itemsize):

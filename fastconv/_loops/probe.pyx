@@ -13,28 +13,29 @@ cnp.import_array()
 
 cdef enum:
     CHAINS = 12          # as in csrc/kernels/probe.c
+    RESULTS = 64
 
 cdef struct Probe:
     const fc_kernels *kernels
     Py_ssize_t steps
     const char *data
     Py_ssize_t bytes_per_chunk
-    double results[64]   # kept so that no compiler can drop the work
+    double results[RESULTS]    # kept so that no compiler can drop the work
 
 
 cdef void fma_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef Probe *p = <Probe *>problem
-    p.results[index] = p.kernels.fma_chain(p.steps)
+    p.results[index % RESULTS] = p.kernels.fma_chain(p.steps)
 
 
 cdef void read_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef Probe *p = <Probe *>problem
-    p.results[index] = p.kernels.read_sum(p.data + index * p.bytes_per_chunk, p.bytes_per_chunk)
+    p.results[index % RESULTS] = p.kernels.read_sum(p.data + index * p.bytes_per_chunk, p.bytes_per_chunk)
 
 
 def fma_peak(Py_ssize_t itemsize, int threads, int repeats=9):
     """GFLOP/s of independent FMA chains in registers with the ISA in use: the best of `repeats` bursts of
-    about 5 ms on each of `threads` threads (at most 64)."""
+    about 5 ms on each of `threads` threads."""
     cdef Probe p
     cdef double best = 0
     p.kernels = kernels_for(itemsize)
@@ -47,7 +48,7 @@ def fma_peak(Py_ssize_t itemsize, int threads, int repeats=9):
 
 
 def read_bandwidth(const unsigned char[::1] data, int threads, int repeats=5):
-    """GB/s of summing `data` up once, cut between `threads` threads (at most 64): the best of `repeats`."""
+    """GB/s of summing `data` up once, cut between `threads` threads: the best of `repeats`."""
     cdef Probe p
     cdef double best = 0
     p.kernels = kernels_for(4)

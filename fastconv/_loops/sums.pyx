@@ -3,14 +3,10 @@
     y[c] (+)= sum_i x[i, c]
 
 Rows are cut into parts by shape alone; each part's sum goes to the team's scratch, and the parts are added in order."""
-from fastconv._loops.cut cimport balanced, ceil_div, least
+from fastconv._loops.cut cimport ceil_div, least
 from fastconv._loops.kernels cimport fc_kernels, kernels_for
+from fastconv._loops.row_sums cimport add_rows, rows_of_parts, sum_part
 from fastconv._loops.team cimport Operands, compile, followed_by
-
-# PART_ROWS: a chain of additions in float32 no longer than that. MOST_PARTS keeps the second phase short.
-cdef enum:
-    PART_ROWS = 256
-    MOST_PARTS = 64
 
 cdef struct Sums:
     const fc_kernels *kernels
@@ -18,30 +14,25 @@ cdef struct Sums:
     bint accumulate
 
 
-cdef void add_rows(const fc_kernels *kernels, Py_ssize_t rows, Py_ssize_t n, const char *x, char *y) noexcept nogil:
-    cdef float one_f32 = 1
-    cdef double one_f64 = 1
-    kernels.axpy(rows, n, 1, &one_f32 if kernels.itemsize == 4 else <void *>&one_f64, 0, x, n * kernels.itemsize, y)
-
-
 cdef void part_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Sums *p = <const Sums *>problem
     cdef Py_ssize_t first = index * p.part_rows, row = p.n * p.kernels.itemsize
-    p.kernels.scale(p.n, 0, at.shared + index * row)
-    add_rows(p.kernels, least(p.part_rows, p.rows - first), p.n, at.x + first * row, at.shared + index * row)
+    sum_part(p.kernels, least(p.part_rows, p.rows - first), p.n, 1, at.x + first * row, at.shared + index * row,
+             scratch)
 
 
 cdef void finish_chunk(const void *problem, const Operands *at, Py_ssize_t index, char *scratch) noexcept nogil:
     cdef const Sums *p = <const Sums *>problem
     if not p.accumulate:
         p.kernels.scale(p.n, 0, at.y)
-    add_rows(p.kernels, p.parts, p.n, at.shared, at.y)
+    add_rows(p.kernels, p.parts, p.n, 1, at.shared, p.n * p.kernels.itemsize, at.y)
 
 
 def sum_rows(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t itemsize, bint accumulate=False):
     """y (n) = the sum of the rows of x (rows, n), contiguous; added to y if `accumulate`."""
     cdef Sums p
     p.kernels, p.rows, p.n, p.accumulate = kernels_for(itemsize), rows, n, accumulate
-    p.part_rows = max(1, balanced(rows, max(PART_ROWS, ceil_div(rows, MOST_PARTS))))
+    p.part_rows = rows_of_parts(rows)
     p.parts = ceil_div(rows, p.part_rows)
-    return followed_by(compile(&p, sizeof(p), part_chunk, p.parts, 0), finish_chunk, 1, max(1, p.parts * n * itemsize))
+    return followed_by(compile(&p, sizeof(p), part_chunk, p.parts, n * itemsize), finish_chunk, 1,
+                       max(1, p.parts * n * itemsize))

@@ -23,6 +23,7 @@ from libc.stdint cimport intptr_t
 
 from fastconv._loops.cut cimport LINE, balanced, ceil_div, least, round_up, span_start, take_strides
 from fastconv._loops.kernels cimport FC_TAPS_IN_A, fc_geometry, fc_kernels, fc_store, fc_store_of, kernels_for
+from fastconv._loops.row_sums cimport add_rows
 from fastconv._loops.rows cimport copy_rows, input_rows, row_width
 from fastconv._loops.team cimport Compiled, Operands, compile, followed_by
 from fastconv._loops.tiles cimport Heights, height_of, heights_of, tile_of
@@ -116,12 +117,9 @@ cdef Py_ssize_t scratch_bytes(const WeightGrad *p) noexcept nogil:
 cdef void add_panel(const fc_kernels *kernels, const char *panel, Py_ssize_t panel_row,
                     char *target, Py_ssize_t target_row, Py_ssize_t rows, Py_ssize_t count,
                     const void *to) noexcept nogil:
-    cdef float one_f32 = 1
-    cdef double one_f64 = 1
-    cdef const void *one = &one_f32 if kernels.itemsize == 4 else <const void *>&one_f64
     cdef Py_ssize_t row
     for row in range(rows):
-        kernels.axpy(1, count, 1, one, 0, panel + row * panel_row, 0, target + row * target_row)
+        add_rows(kernels, 1, count, 1, panel + row * panel_row, 0, target + row * target_row)
 
 
 cdef void store_panel(const fc_kernels *kernels, const char *panel, Py_ssize_t panel_row,
